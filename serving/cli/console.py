@@ -1,0 +1,62 @@
+"""What all commands share: errors become one line and an exit code, results become a table or JSON.
+
+Only the standard library at module level; rich is imported when a table is really printed, so that
+`--help` stays quick.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from serving.errors import VoicebotError
+from serving.plain import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPED_WIDTH = 140
+"""Columns of a table that goes to a file or a pipe, which has no width of its own."""
+
+
+@contextlib.contextmanager
+def command_errors() -> Iterator[None]:
+    """Turn a `VoicebotError` into its message on stderr and its exit code.
+
+    Raises:
+        SystemExit: with the error's exit code.
+    """
+    try:
+        yield
+    except VoicebotError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.advice:
+            sys.stderr.write(f"  try: {error.advice}\n")
+        raise SystemExit(error.exit_code) from error
+
+
+def print_json(value: object) -> None:
+    """Print a result for machines: one JSON document on stdout."""
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def rich_console() -> "Console":
+    """The terminal; colours off where `NO_COLOR` is set or the output is no terminal (rich's own rules)."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()
+) -> None:
+    """Print rows for people; `right` names the columns that are aligned right."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    rich_console().print(table)

@@ -1,0 +1,1 @@
+"""Understanding and answering: embedder, intent tagger, language models behind one protocol."""

@@ -1,0 +1,203 @@
+"""All settings of voicebot in one object, read once at an entry point and passed down.
+
+Sources, strongest first: environment (`VOICEBOT_…`), `voicebot.toml` in the working folder
+(or the file that `VOICEBOT_CONFIG` names), the defaults below. Nothing here reads a model,
+opens a database or creates a folder. An unknown name in either source is an error, because a
+misspelt setting that is silently ignored is worse than a failed start.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from serving.errors import InvalidInputError
+
+ENV_PREFIX = "VOICEBOT_"
+_NOT_SETTINGS = frozenset({"VOICEBOT_CONFIG", "VOICEBOT_SHARED_DATA"})
+"""Names with our prefix that are read elsewhere: the settings file, the tests' data folder."""
+
+
+class Settings(BaseSettings):
+    """Configuration of one installation ("home") of voicebot."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    profile: Literal["embedded", "production"] = "embedded"
+    """`embedded` runs on what the wheels carry. `production` refuses to start on a fallback engine
+    that was not named explicitly, so that a bank never serves pocketsphinx by accident."""
+
+    # Places
+    home: Path = Path("var")
+    """Cache, recordings, built language models, call database, reports of this installation."""
+    mlruns: Path = Path("mlruns")
+    """Folder of MLflow's database and artifacts."""
+    tracking_uri: str | None = None
+    """MLflow tracking and registry address; default: SQLite inside `mlruns`."""
+    database_url: str | None = None
+    """SQLAlchemy address of the call records; default: SQLite inside `home`."""
+    data_dir: Path | None = None
+    """The project's data folder; default: the repository's `data/`, or its copy in the wheel."""
+
+    # Who we are
+    bank_name: str = "Harbour Bank"
+    tenant: str = "harbour-bank"
+    """Separates caches of several banks; part of every cache scope."""
+    locale: str = "en-US"
+    jurisdiction: str = "US"
+    """Jurisdiction of legal texts: `US`, or a state such as `US-CA`."""
+    currency: str = "USD"
+    operator: str | None = None
+    """Name written into audit records; default: the login name."""
+    pii_key: SecretStr | None = None
+    """Key of the hashes that stand for callers, names and ids in stored data; default: a random
+    key made once in `home/pii.key` (mode 0600)."""
+
+    # Engines: `auto` takes the best usable one and says why
+    stt: Literal["auto", "pocketsphinx", "whisper"] = "auto"
+    tts: Literal["auto", "espeak", "kokoro"] = "auto"
+    llm: Literal["auto", "embedded", "mistral", "local"] = "auto"
+    whisper_model: Path | None = None
+    """A Whisper checkpoint (.pt) on this machine."""
+    pocketsphinx_lm: Path | None = None
+    """An ARPA n-gram; default: the one built from the project's text in `home/lm`."""
+    pocketsphinx_dict: Path | None = None
+    """The pronunciation dictionary that belongs to `pocketsphinx_lm`."""
+    espeak_voice: str = "en-us+f5"
+    espeak_words_per_minute: int = Field(default=150, ge=80, le=400)
+    caller_voice: str = "en-us+f2"
+    """Voice of synthetic callers in scripted calls; never the bot's own."""
+    caller_words_per_minute: int = Field(default=150, ge=80, le=400)
+    kokoro_config: Path | None = None
+    kokoro_weights: Path | None = None
+    kokoro_voice: Path | None = None
+    """A Kokoro voice pack: float32, 510 x 1 x 256 (.bin or .pt)."""
+    encoder: Path | None = None
+    """Sentence encoder folder; default: all-MiniLM-L6-v2 inside its wheel."""
+    mistral_api_key: SecretStr | None = None
+    mistral_server_url: str | None = None
+    """Address of a server that speaks Mistral's wire format (without /v1); default: the API."""
+    mistral_model: str = "mistral-small-latest"
+    mistral_timeout_s: float = Field(default=8.0, gt=0, le=120)
+    mistral_max_retries: int = Field(default=2, ge=0, le=10)
+    local_llm: Path | None = None
+    """A causal language model folder for transformers."""
+    local_llm_adapter: Path | None = None
+    """A LoRA adapter folder (kind `dialogue`) for `local_llm`."""
+    local_llm_4bit: bool = False
+    """Load `local_llm` in 4 bits with bitsandbytes; needs CUDA."""
+
+    # The call
+    end_of_turn_silence_s: float = Field(default=0.7, ge=0.2, le=5)
+    """Silence after speech that ends the caller's turn, in seconds."""
+    vad_threshold: float = Field(default=0.5, gt=0, lt=1)
+    stt_confidence_floor: float = Field(default=0.35, ge=0, lt=1)
+    """Recognition below this asks the caller again (engine's own confidence, 0 to 1)."""
+    stt_timeout_s: float = Field(default=20.0, gt=0)
+    tool_timeout_s: float = Field(default=5.0, gt=0)
+    max_failures: int = Field(default=3, ge=1, le=10)
+    """Consecutive turns that were not understood or failed before the call is transferred."""
+    max_turn_chars: int = Field(default=2_000, ge=50)
+    """Longest text of one turn; a longer one is refused and asked again."""
+    max_utterance_s: float = Field(default=30.0, gt=1)
+    """Speech longer than this is cut into a turn of its own, in seconds."""
+    max_wav_s: float = Field(default=900.0, gt=1)
+    """Longest audio file that a call accepts, in seconds."""
+    keep_recordings: bool = True
+
+    # Cache and adapters
+    cache_threshold: float = Field(default=0.85, ge=0, le=1)
+    """Cosine above which a same-signature question is answered from the cache, until a calibration
+    file (issue of its own) replaces it per intent."""
+    registry_poll_s: float = Field(default=1.0, gt=0, le=60)
+    """How often a running server looks for a promotion, in seconds."""
+
+    # Server
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (fixed signature)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then one TOML file; no .env and no secrets folder."""
+        config = Path(os.environ.get("VOICEBOT_CONFIG", "voicebot.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config)
+
+    @classmethod
+    def load(cls, **overrides: object) -> Self:
+        """Read all sources and report a mistake in any of them in one readable error.
+
+        Raises:
+            InvalidInputError: an unknown setting (with the nearest known name) or a bad value.
+        """
+        _refuse_unknown_variables(os.environ, set(cls.model_fields))
+        try:
+            return cls(**overrides)  # type: ignore[arg-type]  # pydantic checks the values
+        except ValidationError as error:
+            raise InvalidInputError(_explain(error, set(cls.model_fields))) from error
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Tracking address with the default filled in."""
+        return self.tracking_uri or f"sqlite:///{self.mlruns.resolve() / 'mlflow.db'}"
+
+    @property
+    def records_url(self) -> str:
+        """Address of the call records with the default filled in."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'calls.db'}"
+
+    @property
+    def data(self) -> Path:
+        """The data folder with the default filled in (see `data_dir`)."""
+        return self.data_dir or default_data_dir()
+
+
+def default_data_dir() -> Path:
+    """`data/` of the source checkout, or its copy that the wheel carries."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "data"
+    return checkout if (checkout / "intents").is_dir() else package / "_data"
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str], known: set[str]) -> None:
+    for name in environment:
+        if not name.startswith(ENV_PREFIX) or name in _NOT_SETTINGS:
+            continue
+        field = name.removeprefix(ENV_PREFIX).lower()
+        if field not in known:
+            raise InvalidInputError(f"Unknown setting {name}.{_nearest(field, known, ENV_PREFIX)}")
+
+
+def _nearest(field: str, known: set[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(field, known, n=1)
+    if not close:
+        return " docs/operations.md lists every setting."
+    return f" Did you mean {prefix + close[0].upper() if prefix else close[0]}?"
+
+
+def _explain(error: ValidationError, known: set[str]) -> str:
+    """One line per mistake; values are not echoed, one of them could be a secret."""
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        field = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"Unknown setting {field!r}.{_nearest(field, known)}")
+        else:
+            lines.append(f"Setting {field!r}: {item['msg']}.")
+    return " ".join(lines)

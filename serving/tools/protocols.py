@@ -1,0 +1,81 @@
+"""What a tool declares and what an execution leaves behind."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from serving.language.protocols import ToolSchema
+
+
+class Effect(StrEnum):
+    """Whether a tool changes anything outside the call (design D8)."""
+
+    READ = "read"
+    """May be repeated and cancelled."""
+    WRITE = "write"
+    """Never cancelled, runs once per idempotency key, its result is always committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function with the contract that engines and operators see.
+
+    Attributes:
+        schema: name, description and argument schema, generated from the function's types.
+        function: keyword arguments as validated Python values; returns a JSON-able mapping.
+        effect: read or write.
+        timeout_s: time limit in seconds; None takes the executor's.
+    """
+
+    schema: ToolSchema
+    function: Callable[..., Mapping[str, Any]]
+    effect: Effect
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """Where a call comes from.
+
+    Attributes:
+        call_id: the phone call.
+        turn: index of the turn.
+        confirming_turn: index of the turn in which the caller agreed; None for reads.
+        placeholders: what `<card>` and the like stand for in this call, for resolving arguments.
+        grounds: numbers that arguments may hold (see `serving.tools.grounding`); None allows all.
+    """
+
+    call_id: str
+    turn: int
+    confirming_turn: int | None = None
+    placeholders: Mapping[str, str] | None = None
+    grounds: frozenset[Decimal] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of a tool call, success or not; safe to record (arguments as the engine gave them).
+
+    Attributes:
+        value: the tool's result; empty where it failed.
+        error: why it failed, in words for the engine and the record; empty on success.
+        seconds: time taken.
+        idempotency_key: hash of call, tool, normalised arguments and confirming turn; writes only.
+        replayed: the result of an earlier execution with the same key was returned.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    value: Mapping[str, Any]
+    error: str
+    seconds: float
+    effect: Effect
+    idempotency_key: str = ""
+    replayed: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the tool ran and returned."""
+        return not self.error
