@@ -1,0 +1,203 @@
+"""Runs tool calls: validates, resolves placeholders, keeps writes idempotent, limits time, counts.
+
+A failed call is a result with an error in words, never an exception, so that a call goes on. A write is
+never cancelled and runs once per idempotency key; a duplicate in flight is refused, a finished one is
+answered from its result (design D8). Numbers that nobody said are refused before the tool runs.
+"""
+
+import hashlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from serving.errors import InvalidInputError, VoicebotError
+from serving.language.protocols import ToolCall, ToolSchema
+from serving.plain import plain
+from serving.tools.grounding import ungrounded
+from serving.tools.protocols import Effect, Tool, ToolContext, ToolResult
+from serving.tools.schema import arguments_model, validated
+
+
+class IdempotencyStore(Protocol):
+    """Remembers writes; shared between processes in a deployment with several orchestrators."""
+
+    def begin(self, key: str) -> ToolResult | None:
+        """Claim a key, or return the result of the write that finished under it.
+
+        Raises:
+            DuplicateInFlightError: the write is running.
+        """
+        ...
+
+    def finish(self, key: str, result: ToolResult) -> None:
+        """Store the result of a claimed key; a failed write frees it for another try."""
+        ...
+
+
+class DuplicateInFlightError(VoicebotError):
+    """The same write is already running."""
+
+
+class MemoryIdempotencyStore:
+    """Keys of one process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._results: dict[str, ToolResult | None] = {}
+
+    def begin(self, key: str) -> ToolResult | None:
+        """See `IdempotencyStore.begin`."""
+        with self._lock:
+            if key not in self._results:
+                self._results[key] = None
+                return None
+            result = self._results[key]
+            if result is None:
+                raise DuplicateInFlightError("The same request is already being carried out.")
+            return result
+
+    def finish(self, key: str, result: ToolResult) -> None:
+        """See `IdempotencyStore.finish`."""
+        with self._lock:
+            if result.ok:
+                self._results[key] = result
+            else:
+                self._results.pop(key, None)
+
+
+class ToolExecutor:
+    """The tools of one server.
+
+    Args:
+        tools: with unique names.
+        timeout_s: time limit of tools that declare none, seconds.
+        writes: where idempotency keys are kept.
+
+    Attributes:
+        invocations: number of calls by (tool, `ok` | `error` | `refused` | `timeout` | `replayed`).
+    """
+
+    def __init__(
+        self, tools: Iterable[Tool], *, timeout_s: float, writes: IdempotencyStore | None = None
+    ) -> None:
+        self._tools = {tool.schema.name: tool for tool in tools}
+        self._models: dict[str, type[BaseModel]] = {
+            name: arguments_model(tool.function) for name, tool in self._tools.items()
+        }
+        self._timeout_s = timeout_s
+        self._writes = writes or MemoryIdempotencyStore()
+        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="tool")
+        self.invocations: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def schemas(self) -> tuple[ToolSchema, ...]:
+        """Schemas of all tools, by name."""
+        return tuple(self._tools[name].schema for name in sorted(self._tools))
+
+    def execute(self, call: ToolCall, context: ToolContext) -> ToolResult:
+        """Run one call; every failure comes back as a result with an error."""
+        start = time.perf_counter()
+        tool = self._tools.get(call.name)
+        if tool is None:
+            known = ", ".join(sorted(self._tools))
+            result = _failure(call, Effect.READ, f"There is no tool {call.name!r}; there are: {known}.")
+            outcome = "refused"
+        else:
+            result, outcome = self._checked(tool, call, context)
+        self.invocations[(call.name if tool else "unknown", outcome)] += 1
+        return replace(result, seconds=time.perf_counter() - start)
+
+    def close(self) -> None:
+        """Wait for running writes; no call may follow."""
+        self._pool.shutdown(wait=True)
+
+    def _checked(self, tool: Tool, call: ToolCall, context: ToolContext) -> tuple[ToolResult, str]:
+        try:
+            arguments = validated(
+                self._models[call.name], _resolved(call.arguments, context.placeholders or {})
+            )
+        except InvalidInputError as error:
+            return _failure(call, tool.effect, error.message), "refused"
+        invented = ungrounded(call.arguments, tool.schema, context.grounds)
+        if invented:
+            message = f"Nobody said the value of {', '.join(invented)}; ask the caller instead of guessing."
+            return _failure(call, tool.effect, message), "refused"
+        if tool.effect is Effect.READ:
+            return self._run(tool, call, arguments)
+        return self._run_write(tool, call, arguments, context)
+
+    def _run_write(
+        self, tool: Tool, call: ToolCall, arguments: dict[str, Any], context: ToolContext
+    ) -> tuple[ToolResult, str]:
+        if context.confirming_turn is None:
+            return _failure(call, tool.effect, "The caller has not confirmed this yet."), "refused"
+        key = idempotency_key(context, call.name, arguments)
+        try:
+            earlier = self._writes.begin(key)
+        except DuplicateInFlightError as error:
+            return replace(_failure(call, tool.effect, error.message), idempotency_key=key), "refused"
+        if earlier is not None:
+            return replace(earlier, replayed=True), "replayed"
+        # The worker itself commits the result, so a caller who stops waiting cannot lose it.
+        result, outcome = self._run(tool, call, arguments, key=key)
+        return replace(result, idempotency_key=key), outcome
+
+    def _run(
+        self, tool: Tool, call: ToolCall, arguments: dict[str, Any], *, key: str = ""
+    ) -> tuple[ToolResult, str]:
+        limit = tool.timeout_s or self._timeout_s
+        future = self._pool.submit(self._work, tool, call, arguments, key)
+        try:
+            result = future.result(timeout=limit)
+        except FutureTimeoutError:
+            if tool.effect is Effect.READ:
+                future.cancel()
+            return _failure(call, tool.effect, f"{call.name} took longer than {limit:g} s."), "timeout"
+        return result, "ok" if result.ok else "error"
+
+    def _work(self, tool: Tool, call: ToolCall, arguments: dict[str, Any], key: str) -> ToolResult:
+        try:
+            value = plain(tool.function(**arguments))
+            result = ToolResult(call.name, dict(call.arguments), value, "", 0.0, tool.effect, key)
+        except VoicebotError as error:
+            result = _failure(call, tool.effect, str(error))
+        except Exception as error:  # a tool's bug must not end the call
+            result = _failure(call, tool.effect, f"{call.name} failed ({type(error).__name__}).")
+        if key:
+            self._writes.finish(key, result)
+        return result
+
+
+def idempotency_key(context: ToolContext, name: str, arguments: Mapping[str, Any]) -> str:
+    """Hash of call, tool, normalised arguments and the turn in which the caller agreed."""
+    canonical = {key: _canonical(value) for key, value in arguments.items()}
+    parts = [context.call_id, name, plain(canonical), context.confirming_turn]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    """5 and 5.00 are one amount."""
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    return [_canonical(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _resolved(arguments: Mapping[str, Any], placeholders: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments with `<card>` and the like replaced by what they stand for in this call."""
+    return {
+        name: placeholders.get(value, value) if isinstance(value, str) else value
+        for name, value in arguments.items()
+    }
+
+
+def _failure(call: ToolCall, effect: Effect, error: str) -> ToolResult:
+    return ToolResult(call.name, dict(call.arguments), {}, error, 0.0, effect)
