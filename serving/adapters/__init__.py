@@ -1,0 +1,1 @@
+"""The life of an adapter: sealed bundle, registry, promotion, loading, hot swap."""

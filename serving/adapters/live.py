@@ -1,0 +1,284 @@
+"""The adapter that serves now, and the thread that notices promotions, rollbacks and pins.
+
+Callers read `current` once per call and keep what they got: one immutable tagger with its version, so
+no answer can mix two adapters. Loading happens aside in the watcher's thread; only a tagger that
+proved itself takes the place of the old one. Whatever fails, the old one goes on serving.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from loguru import logger
+
+from serving.adapters.loader import (
+    LocalCopy,
+    fetch,
+    last_good,
+    load_frozen_head,
+    load_tagger,
+    local_copy,
+    remember_good,
+)
+from serving.adapters.pin import DEFAULT_NAME, Reference, read_pin
+from serving.adapters.registry import AdapterRegistry
+from serving.errors import MissingError, UnavailableError, VoicebotError
+from serving.language.encoder import SentenceEncoder, load_encoder
+from serving.language.protocols import IntentTagger
+
+if TYPE_CHECKING:
+    from serving.settings import Settings
+
+_MAX_RETRY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What shall serve.
+
+    Attributes:
+        name: registered model's name.
+        version: its number.
+        enabled: False for the frozen baseline head of that version.
+    """
+
+    name: str
+    version: int
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServedAdapter:
+    """What serves: read it once per call and keep it.
+
+    Attributes:
+        tagger: immutable and safe for many threads.
+        version: the tagger's own, such as `banking-lora/3`.
+        target: what was asked for; None for a copy that stands in for it.
+        source: why this one serves: `registry`, `disabled` (frozen baseline head), or `last good`
+            (this home's copy, because the registry or the wanted version could not be used).
+    """
+
+    tagger: IntentTagger
+    version: str
+    target: Target | None
+    source: Literal["registry", "disabled", "last good"]
+
+
+class LiveAdapter:
+    """Keeps the wanted adapter in service.
+
+    Args:
+        registry: where promotions happen.
+        encoder: the frozen encoder that all adapters share.
+        store: private folder of copies, pin and last good adapter (`settings.home / "adapters"`).
+        name: the model whose champion serves where nothing is pinned.
+        poll_s: time between two looks at registry and pin, in seconds.
+    """
+
+    def __init__(
+        self,
+        registry: AdapterRegistry,
+        encoder: SentenceEncoder,
+        store: Path,
+        *,
+        name: str = DEFAULT_NAME,
+        poll_s: float = 1.0,
+    ) -> None:
+        self._registry = registry
+        self._encoder = encoder
+        self._store = store
+        self._name = name
+        self._poll_s = poll_s
+        self._served: ServedAdapter | None = None
+        self._failed = _Failure()
+        self._checking = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    def from_settings(cls, settings: "Settings", encoder: SentenceEncoder | None = None) -> Self:
+        """The live adapter of an installation; `start` it before use."""
+        return cls(
+            AdapterRegistry.from_settings(settings),
+            encoder or load_encoder(settings.encoder),
+            settings.home / "adapters",
+            poll_s=settings.registry_poll_s,
+        )
+
+    @property
+    def current(self) -> ServedAdapter:
+        """What serves now; read it once per call.
+
+        Raises:
+            MissingError: `start` was not called.
+        """
+        served = self._served
+        if served is None:
+            raise MissingError("No adapter is loaded.", advice="Call start() first.")
+        return served
+
+    def start(self) -> Self:
+        """Load what shall serve, or the last good copy where that fails, and begin to watch.
+
+        Raises:
+            MissingError: there is no adapter at all.
+            VoicebotError: there is one, it cannot be used, and there is no older copy either.
+        """
+        try:
+            self._serve(self._wanted())
+        except VoicebotError as error:
+            self._served = self._stand_in(error)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="adapter-watcher", daemon=True)
+            self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop watching; what serves goes on serving."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def check(self) -> bool:
+        """Look once at pin and registry, and swap if they ask for another adapter.
+
+        Returns:
+            Whether another adapter serves now. Failures are logged and tried again later.
+        """
+        with self._checking:
+            target: Target | None = None
+            try:
+                target = self._wanted()
+                served = self._served
+                if served is not None and target == served.target:
+                    self._failed = _Failure()
+                    return False
+                if not self._failed.may_retry(target, time.monotonic()):
+                    return False
+                self._serve(target)
+            except VoicebotError as error:
+                self._note_failure(target, error)
+                return False
+            self._failed = _Failure()
+            return True
+
+    def _wanted(self) -> Target:
+        """Resolve pin and alias; a pinned number needs no registry."""
+        pin = read_pin(self._store)
+        reference = pin.reference if pin else Reference(self._name)
+        enabled = pin.enabled if pin else True
+        if isinstance(reference.ref, int):
+            return Target(reference.name, reference.ref, enabled)
+        try:
+            version = self._registry.aliases(reference.name).get(reference.ref)
+        except VoicebotError:
+            at_hand = None if enabled else last_good(self._store)
+            if at_hand is None or at_hand.name != reference.name:
+                raise
+            version = at_hand.version  # switching an adapter off must work without the registry
+        if version is None:
+            raise MissingError(
+                f"{reference.name} has no {reference.ref} yet.",
+                advice="`adapter-control promote` makes a version the champion.",
+            )
+        return Target(reference.name, version, enabled)
+
+    def _copied(self, target: Target) -> LocalCopy:
+        """The private copy of a version; one made earlier serves where the registry does not answer."""
+        try:
+            return fetch(self._registry.get(target.name, target.version), self._store)
+        except (UnavailableError, MissingError) as error:
+            copied = local_copy(self._store, target.name, target.version)
+            if copied is None:
+                raise
+            logger.warning("using this home's copy of {}: {}", copied.label, error)
+            return copied
+
+    def _serve(self, target: Target) -> None:
+        """Load aside, then swap the one reference."""
+        started = time.perf_counter()
+        copied = self._copied(target)
+        served = self._built(copied, target, enabled=target.enabled)
+        before, self._served = self._served, served
+        self._remember(copied)
+        logger.info(
+            "adapter {} serves (before: {}), loaded in {:.0f} ms",
+            served.version,
+            before.version if before else "none",
+            1_000 * (time.perf_counter() - started),
+        )
+
+    def _remember(self, copied: LocalCopy) -> None:
+        try:
+            remember_good(copied, self._store)
+        except VoicebotError as error:  # it serves; only the next start without a registry is worse off
+            logger.warning("{} serves, but this home cannot remember it: {}", copied.label, error)
+
+    def _built(self, copied: LocalCopy, target: Target | None, *, enabled: bool) -> ServedAdapter:
+        if enabled:
+            tagger: IntentTagger = load_tagger(copied, self._encoder)
+            return ServedAdapter(tagger, tagger.version, target, "registry" if target else "last good")
+        head = load_frozen_head(copied, self._encoder)
+        return ServedAdapter(head, head.version, target, "disabled")
+
+    def _stand_in(self, error: VoicebotError) -> ServedAdapter:
+        """The copy that served last in this home, when the wanted one cannot be had at start."""
+        copied = last_good(self._store)
+        if copied is None:
+            if isinstance(error, MissingError):
+                raise MissingError(
+                    f"There is no adapter to serve with. {error.message}",
+                    advice="Run `make demo`, or `voicebot train` and then `adapter-control promote`.",
+                ) from error
+            raise error
+        try:
+            pin = read_pin(self._store)
+        except VoicebotError:
+            pin = None
+        served = self._built(copied, None, enabled=pin.enabled if pin else True)
+        logger.warning("serving the last good adapter {} of this home: {}", served.version, error)
+        return served
+
+    def _note_failure(self, target: Target | None, error: VoicebotError) -> None:
+        known = self._failed
+        self._failed = known.again(target, str(error), time.monotonic(), self._poll_s)
+        if str(error) != known.message:
+            serving = self._served.version if self._served else "nothing"
+            logger.warning("{} goes on serving; the wanted adapter cannot be loaded: {}", serving, error)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._poll_s):
+            try:
+                self.check()
+            except Exception:
+                logger.exception("the adapter watcher met an unexpected error and goes on")
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """The last failure to load: what, and when to try that again; other targets are tried at once."""
+
+    target: Target | None = None
+    message: str = ""
+    wait_s: float = 0.0
+    retry_at: float = 0.0
+
+    def may_retry(self, target: Target, now: float) -> bool:
+        return target != self.target or now >= self.retry_at
+
+    def again(self, target: Target | None, message: str, now: float, poll_s: float) -> "_Failure":
+        wait_s = min(_MAX_RETRY_S, 2 * self.wait_s if target == self.target and self.wait_s else poll_s)
+        return _Failure(target, message, wait_s, now + wait_s)

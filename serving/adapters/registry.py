@@ -1,0 +1,393 @@
+"""The adapter registry on MLflow; the only module here that imports MLflow.
+
+Every change is made by one writer at a time and journalled: a `begun` row in the audit, then MLflow,
+then `done`. Of each change one MLflow transaction decides (the version row, the champion alias), so a
+writer that is killed leaves a change that the next writer finishes or takes back. Bundles lie in folders
+of their own beside the database and never change. Rules (who may promote what) are in `promotion`.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from serving.adapters.audit import Act, Action, AuditEntry, AuditLog, Step
+from serving.adapters.database import check_readable, check_writable
+from serving.adapters.decision import GateDecision
+from serving.adapters.files import copy_files, new_folder, remove_leftovers, write_atomically, writing_to
+from serving.adapters.manifest import MANIFEST_FILE, Manifest, check_name, verify
+from serving.adapters.settlement import settle
+from serving.adapters.versions import (
+    CHAMPION,
+    DECISION_TAG,
+    MANIFEST_TAG,
+    PLACE_TAG,
+    PREVIOUS,
+    AdapterVersion,
+    tags_of,
+)
+from serving.errors import (
+    IntegrityError,
+    InvalidInputError,
+    MissingError,
+    RefusedError,
+    UnavailableError,
+    VoicebotError,
+)
+
+if TYPE_CHECKING:
+    from serving.settings import Settings
+
+_PLACE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{8}")
+_LEFTOVER_AGE_S = 3_600.0
+_PAGE = 200
+
+
+def quiet_mlflow() -> None:
+    """Keep MLflow off the network; entry points call it before anything imports MLflow."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+
+
+class AdapterRegistry:
+    """Registered adapters of one installation.
+
+    Args:
+        tracking_uri: MLflow's database, such as `sqlite:////srv/voicebot/mlruns/mlflow.db`.
+        folder: where bundles, audit and lock lie (`settings.mlruns`).
+        lock_timeout_s: how long a writer waits for another one, in seconds.
+        busy_timeout_s: how long a locked SQLite database is waited for, in seconds.
+    """
+
+    def __init__(
+        self, tracking_uri: str, folder: Path, *, lock_timeout_s: float = 10.0, busy_timeout_s: float = 5.0
+    ) -> None:
+        self.tracking_uri = tracking_uri
+        self.folder = folder.resolve()
+        self.audit = AuditLog(self.folder / "adapter-audit.jsonl", lock_timeout_s=lock_timeout_s)
+        self._busy_timeout_s = busy_timeout_s
+        self._client: Any = None
+        self._opening = threading.Lock()
+
+    @classmethod
+    def from_settings(cls, settings: "Settings") -> Self:
+        """The registry of an installation."""
+        return cls(settings.mlflow_uri, settings.mlruns)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Version by alias; a few milliseconds, fit for polling.
+
+        Raises:
+            MissingError: no such model, or no database yet.
+            UnavailableError: the database is locked or does not answer.
+        """
+        with self._mlflow() as client:
+            return {a: int(v) for a, v in client.get_registered_model(check_name(name)).aliases.items()}
+
+    def champion_version(self, name: str) -> int | None:
+        """Version of the champion; None where nothing was promoted yet. Errors as for `aliases`."""
+        return self.aliases(name).get(CHAMPION)
+
+    def get(self, name: str, ref: str | int = CHAMPION) -> AdapterVersion:
+        """A version by its number or by an alias.
+
+        Raises:
+            MissingError: no such model, version or alias, or no database yet.
+            UnavailableError: the database is locked or does not answer.
+        """
+        aliases = self.aliases(name)
+        number = ref if isinstance(ref, int) else aliases.get(ref)
+        if number is None:
+            raise MissingError(
+                f"{name} has no {str(ref)[:80]!r}; its aliases are: {', '.join(sorted(aliases)) or 'none'}.",
+                advice="See `adapter-control list`; `adapter-control promote` makes a champion.",
+            )
+        with self._mlflow() as client:
+            return self._version(client.get_model_version(name, str(number)), aliases)
+
+    def versions(self, name: str | None = None) -> list[AdapterVersion]:
+        """All versions of one model, or of all models; oldest first within a model. Errors as for `get`."""
+        with self._mlflow() as client:
+            names = [check_name(name)] if name else [m.name for m in client.search_registered_models()]
+        found: list[AdapterVersion] = []
+        for model in sorted(names):
+            aliases = self.aliases(model)
+            with self._mlflow() as client:
+                rows = _all_versions(client, model)
+            ours = (self._version(row, aliases) for row in rows if MANIFEST_TAG in row.tags)
+            found += sorted(ours, key=lambda version: version.version)
+        return found
+
+    def decision(self, name: str, version: int) -> GateDecision | None:
+        """The gate decision stored with a version; None where it was never judged.
+
+        Raises:
+            IntegrityError: the stored decision is gone or is not the one that was stored.
+        """
+        return self.get(name, version).decision()
+
+    def history(self, name: str | None = None) -> tuple[AuditEntry, ...]:
+        """Audit rows of one model, or of all, oldest first.
+
+        Raises:
+            IntegrityError: the audit was altered or shortened.
+        """
+        entries = self.audit.entries()
+        known = {entry.hash for entry in entries}
+        for model in {name} if name else {entry.act.model for entry in entries}:
+            with contextlib.suppress(MissingError), self._mlflow() as client:
+                head = client.get_registered_model(check_name(model)).tags.get("audit.head")
+                if head and head not in known:
+                    raise IntegrityError(
+                        f"The audit was shortened: the last row on {model} is gone.",
+                        advice=f"Restore {self.audit.path} from its backup.",
+                    )
+        return tuple(entry for entry in entries if name in (None, entry.act.model))
+
+    def register(
+        self,
+        name: str,
+        bundle: Path,
+        *,
+        by: str,
+        run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> AdapterVersion:
+        """Copy a sealed bundle into the registry as a new version with the alias `challenger`.
+
+        Registering the very same bundle again (a retried task) returns the version that it has.
+
+        Args:
+            name: registered model; must be the one that the manifest names.
+            bundle: the sealed folder.
+            by: who registers, for the audit.
+            run_id: the MLflow run that made it.
+            tags: further tags of the version.
+
+        Raises:
+            IntegrityError: the bundle, or its copy, is damaged.
+            InvalidInputError: the bundle belongs to another model, or a tag's name is taken.
+            UnavailableError: the database or the lock is not to be had; nothing was registered.
+        """
+        manifest = verify(bundle)
+        if manifest.provenance.name != check_name(name):
+            raise InvalidInputError(f"The bundle is for {manifest.provenance.name}, not for {name}.")
+        own = tags_of(manifest)
+        if taken := sorted(own.keys() & (tags or {}).keys()):
+            raise InvalidInputError(f"The registry itself writes the tags {', '.join(taken)}.")
+        place = f"{manifest.sha256[:12]}-{uuid.uuid4().hex[:8]}"
+        act = Act(Action.REGISTER, name, None, by, "new challenger", evidence={"place": place})
+        with self.writing(create=True):
+            self._ensure_model(name)
+            for known in self.versions(name):
+                if known.tags[MANIFEST_TAG] == manifest.sha256:
+                    return known
+            remove_leftovers(self.place(name, place).parent, _LEFTOVER_AGE_S, time.time())
+            self.carry_out(act, lambda: self._store(bundle, manifest, place, run_id, {**(tags or {}), **own}))
+            return next(v for v in self.versions(name) if v.tags[MANIFEST_TAG] == manifest.sha256)
+
+    def attach_decision(self, name: str, version: int, decision: GateDecision, *, by: str) -> GateDecision:
+        """Store the gate's decision with the version that it judged; a later one takes its place.
+
+        Raises:
+            InvalidInputError: the decision is about another version.
+            MissingError: no such version.
+        """
+        decision = replace(decision, challenger_version=decision.challenger_version or version)
+        if (decision.model, decision.challenger_version) != (name, version):
+            raise InvalidInputError(
+                f"The decision is about {decision.model}/{decision.challenger_version}, not {name}/{version}."
+            )
+        evidence = {"decision": decision.sha256, "status": decision.status, "test": decision.test_sha256}
+        act = Act(Action.DECIDE, name, version, by, f"gate {decision.status}", evidence=evidence)
+        with self.writing():
+            found = self.get(name, version)
+            with writing_to(self.folder):
+                write_atomically(found.decision_file(decision.sha256), decision.to_json())
+            self.carry_out(act, lambda: self.set_tags(name, version, {DECISION_TAG: decision.sha256}))
+        return decision
+
+    def delete(self, name: str, version: int, *, by: str, reason: str) -> None:
+        """Remove a version and its bundle.
+
+        Raises:
+            RefusedError: it is the champion, or the previous one that a rollback needs.
+            MissingError: no such version.
+        """
+        with self.writing():
+            found = self.get(name, version)
+            if kept := sorted({CHAMPION, PREVIOUS} & set(found.aliases)):
+                raise RefusedError(
+                    f"{found.label} is the {kept[0]} and cannot be deleted.",
+                    advice="Promote another version first.",
+                )
+            evidence = {"place": found.bundle.parent.name}
+            act = Act(Action.DELETE, name, version, by, reason, evidence=evidence)
+            with self._mlflow() as client:
+                self.carry_out(act, lambda: client.delete_model_version(name, str(version)))
+
+    @contextlib.contextmanager
+    def writing(self, *, create: bool = False) -> Iterator[None]:
+        """Be the only writer, after settling what a killed writer left; what is read inside stays true.
+
+        Args:
+            create: whether the database may be made now where there is none.
+
+        Raises:
+            UnavailableError: another writer, or a lock on the database, outlasts the time limit.
+        """
+        with self.audit.lock():
+            check_writable(self.tracking_uri, self._busy_timeout_s, create=create)
+            self._open()
+            for entry in self.audit.unfinished():
+                self._settle(entry)
+            yield
+
+    def carry_out(self, act: Act, step: Callable[[], object]) -> AuditEntry:
+        """Make a change inside `writing`: plan, deciding step, settlement.
+
+        Args:
+            act: what is done; its evidence must be enough to settle it later.
+            step: the one transaction that decides.
+
+        Returns:
+            The audit row that closes the change.
+
+        Raises:
+            Exception: whatever `step` raised, where the change did not happen.
+            UnavailableError: the database went away in between; the next writer settles the change.
+        """
+        begun, failure = self.audit.append(Step.BEGUN, act), None
+        try:
+            step()
+        except Exception as error:
+            failure = error
+        try:
+            row = self._settle(begun)
+        except VoicebotError as error:
+            raise UnavailableError(
+                f"The {act.action.value} of {act.model} stopped half-way: {error.message}",
+                advice="The next change of the registry finishes it or takes it back; see the history.",
+            ) from (failure or error)
+        if row.step == Step.ABANDONED:
+            raise failure or UnavailableError(f"The {act.action.value} of {act.model} did not take effect.")
+        return row
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version; only inside `writing`."""
+        with self._mlflow() as client:
+            client.set_registered_model_alias(name, alias, str(version))
+
+    def drop_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; only inside `writing`."""
+        with self._mlflow() as client:
+            client.delete_registered_model_alias(name, alias)
+
+    def set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Write tags of a version; only inside `writing`."""
+        with self._mlflow() as client:
+            for key, value in tags.items():
+                client.set_model_version_tag(name, str(version), key, value)
+
+    def place(self, name: str, place: str) -> Path:
+        """Folder of one registered bundle and its decisions.
+
+        Raises:
+            IntegrityError: the place is none that `register` makes.
+        """
+        if not _PLACE.fullmatch(place):
+            raise IntegrityError(f"A version of {name} names an impossible place: {place[:80]!r}.")
+        return self.folder / "artifacts" / "adapters" / check_name(name) / place
+
+    def _settle(self, begun: AuditEntry) -> AuditEntry:
+        act = settle(self, begun.act)
+        row = self.audit.append(Step.DONE if act else Step.ABANDONED, act or begun.act, closes=begun.sequence)
+        with contextlib.suppress(MissingError), self._mlflow() as client:
+            client.set_registered_model_tag(begun.act.model, "audit.head", row.hash)
+        return row
+
+    def _store(
+        self, bundle: Path, manifest: Manifest, place: str, run_id: str | None, tags: Mapping[str, str]
+    ) -> None:
+        """Copy a bundle to its place and make the version row, which decides."""
+        name = manifest.provenance.name
+        with writing_to(self.folder), new_folder(self.place(name, place)) as folder:
+            copy_files(bundle, folder / "bundle", [*manifest.files, MANIFEST_FILE])
+            verify(folder / "bundle")
+        source = str(self.place(name, place) / "bundle")
+        with self._mlflow() as client:
+            client.create_model_version(name, source, run_id, tags={**tags, PLACE_TAG: place})
+
+    def _ensure_model(self, name: str) -> None:
+        with contextlib.suppress(MissingError):
+            self.aliases(name)
+            return
+        with self._mlflow() as client:
+            client.create_registered_model(name)
+
+    def _version(self, row: Any, aliases: Mapping[str, int]) -> AdapterVersion:
+        return AdapterVersion(
+            name=row.name,
+            version=int(row.version),
+            aliases=tuple(sorted(alias for alias, number in aliases.items() if number == int(row.version))),
+            created=datetime.fromtimestamp(row.creation_timestamp / 1_000, UTC),
+            run_id=row.run_id or "",
+            bundle=self.place(row.name, row.tags.get(PLACE_TAG, "")) / "bundle",
+            tags=dict(row.tags),
+        )
+
+    @contextlib.contextmanager
+    def _mlflow(self) -> Iterator[Any]:
+        """MLflow's client; its exceptions leave as ours."""
+        check_readable(self.tracking_uri, self._busy_timeout_s)
+        client = self._open()
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield client
+        except MlflowException as error:
+            raise _translated(error.error_code, error) from error
+        except SQLAlchemyError as error:
+            raise _translated("TEMPORARILY_UNAVAILABLE", error) from error
+
+    def _open(self) -> Any:
+        """The client, made once; the first one on a new database takes seconds (it makes the tables)."""
+        with self._opening:
+            if self._client is None:
+                quiet_mlflow()
+                from mlflow import MlflowClient
+
+                logging.getLogger("alembic").setLevel(logging.WARNING)
+                logging.getLogger("mlflow").setLevel(logging.ERROR)
+                logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+                self._client = MlflowClient(self.tracking_uri, self.tracking_uri)
+            return self._client
+
+
+def _all_versions(client: Any, name: str) -> list[Any]:
+    rows, token = [], None
+    while True:
+        page = client.search_model_versions(f"name='{name}'", max_results=_PAGE, page_token=token)
+        rows += list(page)
+        token = page.token
+        if not token:
+            return rows
+
+
+def _translated(code: str, error: Exception) -> VoicebotError:
+    reason = " ".join(str(error).split())[:300]
+    if code == "RESOURCE_DOES_NOT_EXIST":
+        return MissingError(
+            f"The registry does not know that: {reason}",
+            advice="`adapter-control list` shows what there is; `voicebot train` registers a first adapter.",
+        )
+    return UnavailableError(f"The adapter registry did not answer: {reason}", advice="Try again in a moment.")
