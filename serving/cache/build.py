@@ -1,0 +1,103 @@
+"""Filling a scope from the approved knowledge: one entry for each phrasing of each cacheable answer.
+
+The same knowledge and scope give the same entries, so building twice changes nothing but the generation.
+An answer that must never be reused, or whose question holds personal data, is left out and counted.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+
+from serving.cache.index import publish
+from serving.cache.signature import Signer
+from serving.cache.store import CacheStore, exact_key
+from serving.cache.types import CacheEntry, CacheScope
+from serving.language.knowledge import Answer, Cacheability, Knowledge
+from serving.language.protocols import Embedder
+from serving.spoken import parse
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build put into a scope.
+
+    Attributes:
+        entries: entries in the scope now.
+        intents: intents with at least one entry.
+        left_out: answers that are never reused, or expired.
+        generation: the published generation.
+    """
+
+    scope: str
+    entries: int
+    intents: int
+    left_out: int
+    generation: int
+
+
+def build_from_knowledge(
+    folder: Path,
+    scope: CacheScope,
+    knowledge: Knowledge,
+    signer: Signer,
+    embedder: Embedder,
+    *,
+    actor: str,
+    now: datetime,
+) -> BuildReport:
+    """Replace a scope by the approved answers of the knowledge and publish a new generation.
+
+    Args:
+        folder: `home/cache`.
+        scope: where the entries go; other scopes stay as they are.
+        knowledge: approved answers.
+        signer: makes the signatures of the questions.
+        embedder: must match `scope.embedder`.
+        actor: who builds, for the audit.
+        now: UTC time of the build.
+
+    Raises:
+        ValueError: the embedder is not the scope's.
+    """
+    if embedder.fingerprint != scope.embedder:
+        raise ValueError("the embedder is not the one that the scope names")
+    usable = [answer for answer in knowledge.answers if _usable(answer, now.date())]
+    found = [
+        _entry(question, answer, scope, signer, now) for answer in usable for question in answer.questions
+    ]
+    entries = list({entry.id: entry for entry in found}.values())
+    store = CacheStore(folder / "cache.sqlite")
+    vectors = embedder.embed([entry.question for entry in entries])
+    store.replace_scope(scope, entries, vectors, actor=actor)
+    manifest = publish(store, folder)
+    return BuildReport(
+        scope=scope.key,
+        entries=len(entries),
+        intents=len({entry.intent for entry in entries}),
+        left_out=len(knowledge.answers) - len(usable),
+        generation=manifest.generation,
+    )
+
+
+def _usable(answer: Answer, today: date) -> bool:
+    expired = answer.valid_until is not None and answer.valid_until < today
+    return answer.cacheability is not Cacheability.NEVER and not expired
+
+
+def _entry(question: str, answer: Answer, scope: CacheScope, signer: Signer, now: datetime) -> CacheEntry:
+    identity = "\x1f".join((scope.key, answer.intent, exact_key(question)))
+    end = answer.valid_until
+    return CacheEntry(
+        id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+        scope=scope.key,
+        intent=answer.intent,
+        cacheability=answer.cacheability,
+        question=question,
+        signature=signer.sign(question, parse(question)),
+        answer=answer.text,
+        disclosures=answer.disclosures,
+        source=f"knowledge:{answer.id}",
+        created_at=now,
+        expires_at=datetime.combine(end, time.max, UTC) if end else None,
+    )

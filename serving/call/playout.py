@@ -1,0 +1,102 @@
+"""What the caller hears and when: the playout ledger, and the stereo recording of a call.
+
+The ledger is the only witness of what was heard: texts with the times at which their sound plays.
+Times are seconds on the call's clock.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from serving.audio import AudioClip, write_wav
+
+RECORDING_RATE = 16_000
+"""Hz; enough for speech and for hearing a call again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedSpan:
+    """A piece of text and the time its sound takes."""
+
+    text: str
+    start: float
+    end: float
+
+
+class PlayoutLedger:
+    """Lines up sounds one after another and remembers their texts."""
+
+    def __init__(self) -> None:
+        self.spans: list[PlayedSpan] = []
+
+    def add(self, text: str, clip: AudioClip, ready: float) -> PlayedSpan:
+        """Queue a sound; it plays when it is ready and the one before it has ended."""
+        start = max(ready, self.spans[-1].end) if self.spans else ready
+        span = PlayedSpan(text, start, start + clip.seconds)
+        self.spans.append(span)
+        return span
+
+    @property
+    def end(self) -> float | None:
+        """When the last queued sound ends; None before the first."""
+        return self.spans[-1].end if self.spans else None
+
+    def heard(self, moment: float) -> str:
+        """Text whose sound had been played by `moment`; a span counts by the words it got through."""
+        parts = []
+        for span in self.spans:
+            if span.end <= moment:
+                parts.append(span.text)
+            elif span.start < moment:
+                words = span.text.split()
+                share = (moment - span.start) / (span.end - span.start)
+                parts.append(" ".join(words[: int(len(words) * share)]))
+        return " ".join(part for part in parts if part)
+
+
+class Recording:
+    """Both sides of a call on one time line: caller left, bot right.
+
+    After `erase`, nothing is kept and nothing more is taken in.
+    """
+
+    def __init__(self, *, wanted: bool) -> None:
+        self._wanted = wanted
+        self._sounds: list[tuple[int, float, AudioClip]] = []
+
+    @property
+    def wanted(self) -> bool:
+        """Whether sound is being kept."""
+        return self._wanted
+
+    def caller(self, start: float, clip: AudioClip) -> None:
+        """Keep a sound of the caller."""
+        self._keep(0, start, clip)
+
+    def bot(self, start: float, clip: AudioClip) -> None:
+        """Keep a sound of the bot."""
+        self._keep(1, start, clip)
+
+    def erase(self) -> None:
+        """Stop, and forget what was kept: the caller opted out."""
+        self._wanted = False
+        self._sounds.clear()
+
+    def write(self, path: Path) -> Path | None:
+        """Write the stereo WAV; None where there is nothing to write."""
+        if not self._wanted or not self._sounds:
+            return None
+        sounds = [(side, start, clip.resampled(RECORDING_RATE)) for side, start, clip in self._sounds]
+        length = max(round(start * RECORDING_RATE) + len(clip.samples) for _, start, clip in sounds)
+        sides = [np.zeros(length, np.int32), np.zeros(length, np.int32)]
+        for side, start, clip in sounds:
+            begin = round(start * RECORDING_RATE)
+            sides[side][begin : begin + len(clip.samples)] += clip.samples
+        channels = [AudioClip(np.clip(s, -32_768, 32_767).astype(np.int16), RECORDING_RATE) for s in sides]
+        write_wav(path, channels)
+        return path
+
+    def _keep(self, side: int, start: float, clip: AudioClip) -> None:
+        if self._wanted and len(clip.samples):
+            self._sounds.append((side, start, clip))

@@ -1,0 +1,137 @@
+"""What a call leaves behind: one record per turn, finalised once, and one for the call.
+
+Everything here is already redacted; metrics, KPIs, reports and replay read these and nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from serving.call.machine import Ending
+
+
+class Decision(StrEnum):
+    """What the bot decided to do with a turn."""
+
+    CACHE_HIT = "cache_hit"
+    ANSWER = "answer"
+    """Answered by the engine from approved knowledge."""
+    TOOL = "tool"
+    CLARIFY = "clarify"
+    """Asked for a missing or unsure value."""
+    DISCLOSURE = "disclosure"
+    """Verbatim compliance wording."""
+    CONTROL = "control"
+    """Greeting, thanks, repeat, goodbye."""
+    OUT_OF_SCOPE = "out_of_scope"
+    REPROMPT = "reprompt"
+    """Not understood: asked to say it again."""
+    TRANSFER = "transfer"
+    APOLOGY = "apology"
+    """Something failed; the caller was told so."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRecord:
+    """The cache's part of a turn (see `serving.cache.types`)."""
+
+    outcome: str
+    reason: str
+    detail: str = ""
+    similarity: float | None = None
+    entry_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRecord:
+    """One tool call of a turn; arguments carry placeholders instead of personal values."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    ok: bool
+    value: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """One caller turn and the bot's reply.
+
+    Attributes:
+        index: position in the call, from 1.
+        text: what was heard or typed, redacted.
+        stt_engine: engine's name, or `typed`.
+        confidence: the engine's own, 0 to 1; 1 for typed turns.
+        audio_s: length of the caller's speech, seconds.
+        values: canonical typed values without personal ones.
+        intent_version: adapter that tagged the turn.
+        llm_engine: engine that answered; empty where none was asked.
+        disclosures: `id@version` of compliance texts spoken.
+        answer: the reply, redacted.
+        spoken: the part of it that was played.
+        stages: contiguous stage times in seconds, in order; they add up to `voice_to_voice_s`.
+        voice_to_voice_s: end of the caller's speech to the first sound played; None where nothing
+            was played. For typed turns: from the text's arrival to the answer.
+        reply_s: length of the reply's sound, seconds.
+        error: what failed, without personal data; empty when nothing did.
+    """
+
+    call_id: str
+    index: int
+    started_at: datetime
+    text: str
+    stt_engine: str
+    confidence: float
+    audio_s: float
+    decision: Decision
+    answer: str
+    spoken: str
+    interrupted: bool
+    stages: Mapping[str, float]
+    voice_to_voice_s: float | None
+    reply_s: float
+    intent: str = ""
+    intent_probability: float = 0.0
+    in_scope: bool = True
+    intent_version: str = ""
+    values: tuple[str, ...] = ()
+    cache: CacheRecord | None = None
+    llm_engine: str = ""
+    tools: tuple[ToolRecord, ...] = ()
+    disclosures: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call.
+
+    Attributes:
+        caller: keyed hash of the caller's id; empty when unknown.
+        adapter: intent adapter that the call started with, and kept.
+        cache_scope: key of the cache scope that the call used.
+        engines: `stt`, `tts`, `llm` → engine name.
+        confirmed: whether the caller confirmed that the matter is settled; None when not asked.
+        survey: 1 to 5; None when not answered.
+        recording: path of the stereo WAV under `home`; None when none was kept.
+    """
+
+    call_id: str
+    started_at: datetime
+    transport: str
+    adapter: str
+    cache_scope: str
+    engines: Mapping[str, str]
+    script: str = ""
+    caller: str = ""
+    ended_at: datetime | None = None
+    ending: Ending | None = None
+    duration_s: float = 0.0
+    talk_s: float = 0.0
+    confirmed: bool | None = None
+    survey: int | None = None
+    recording: str | None = None
+    turns: tuple[TurnRecord, ...] = ()

@@ -1,0 +1,186 @@
+"""The embedded responder: intent and typed values to a tool call or an approved answer.
+
+It is not a language model and says so in its label. It asks for what is missing, calls the tools with what
+the caller said and nothing else, and fills the knowledge's phrases with their results. It keeps no state:
+a request carries all turns of the call.
+"""
+
+import json
+import secrets
+import string
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from serving.language.protocols import LlmEvent, LlmRequest, Message, TextDelta, ToolCall
+from serving.language.slots import LoanSlots, loan_slots
+from serving.speech.protocols import EngineInfo
+
+LOAN_QUOTE = "loan_payment_quote"
+PAYMENT_PLAN = "payment_plan_quote"
+TASKS = frozenset({LOAN_QUOTE, PAYMENT_PLAN})
+"""Intents that are answered by tools."""
+_ID_LETTERS = string.ascii_letters + string.digits
+
+
+class EmbeddedResponder:
+    """Answers without a language model.
+
+    Args:
+        prompts: the bot's phrases by name (`Knowledge.prompts`).
+    """
+
+    info = EngineInfo(
+        "embedded", "approved answers and tools", "not a language model: no free conversation, no paraphrase"
+    )
+
+    def __init__(self, prompts: Mapping[str, str]) -> None:
+        self._prompts = prompts
+
+    def stream(self, request: LlmRequest) -> Iterator[LlmEvent]:
+        """The next tool call, or the whole answer in one piece."""
+        turn = request.turns[-1]
+        if turn.task in TASKS:
+            slots = loan_slots(request.turns, turn.task)
+            step = self._task_step(turn.task, slots, _results(request.messages))
+        else:
+            step = request.knowledge[0] if request.knowledge else self._prompts["no_approved_answer"]
+        yield step if isinstance(step, ToolCall) else TextDelta(step)
+
+    def _task_step(
+        self, task: str, slots: LoanSlots, results: Mapping[str, Mapping[str, Any]]
+    ) -> ToolCall | str:
+        """Missing value → rate → calculation → answer, one step at a time."""
+        if slots.missing:
+            return self._prompts["missing_" + "_and_".join(slots.missing)]
+        failed = next((result for result in results.values() if "error" in result), None)
+        if failed is not None:
+            return self._prompts["cannot_compute"]
+        rates: tuple[object, ...] = slots.rates
+        if not rates:
+            if "get_rate" not in results:
+                return _call(
+                    "get_rate", principal=slots.principal, months=sum(slots.terms), product=slots.product
+                )
+            looked_up = results["get_rate"]
+            if not looked_up["found"]:
+                return self._no_rate(looked_up)
+            rates = (looked_up["annual_rate"],)
+        product = slots.product or str(results.get("get_rate", {}).get("product", "")) or "loan"
+        if task == LOAN_QUOTE and slots.extra is None and len(rates) == 1:
+            return self._quote(slots, rates[0], product, results.get("calculate_payment"))
+        return self._plan(slots, rates, results.get("generate_plan"))
+
+    def _no_rate(self, looked_up: Mapping[str, Any]) -> str:
+        if looked_up["reason"] == "product":
+            return self._prompts["not_in_rate_sheet"].format(product=_spoken(looked_up["product"]))
+        if looked_up["reason"] == "day":
+            return self._prompts["rate_expired"]
+        again = "missing_amount" if looked_up["reason"] == "amount" else "missing_term"
+        return f"{looked_up['detail']} {self._prompts[again]}"
+
+    def _quote(
+        self, slots: LoanSlots, rate: object, product: str, result: Mapping[str, Any] | None
+    ) -> ToolCall | str:
+        months = sum(slots.terms)
+        if result is None:
+            return _call("calculate_payment", principal=slots.principal, annual_rate=rate, months=months)
+        return self._prompts["quote"].format(
+            amount=money(result["principal"]),
+            term=term(months),
+            rate=percent(result["annual_rate"]),
+            product=_spoken(product),
+            payment=money(result["monthly_payment"]),
+            total=money(result["total_paid"]),
+            interest=money(result["total_interest"]),
+        )
+
+    def _plan(
+        self, slots: LoanSlots, rates: tuple[object, ...], result: Mapping[str, Any] | None
+    ) -> ToolCall | str:
+        if len(rates) != len(slots.terms):
+            return self._prompts["plan_steps_unclear"]
+        if result is None:
+            return _call(
+                "generate_plan",
+                principal=slots.principal,
+                rates=list(rates),
+                terms=list(slots.terms),
+                extra=slots.extra or Decimal(0),
+            )
+        steps = result["steps"]
+        fields = {
+            "amount": money(result["principal"]),
+            "term": term(sum(slots.terms)),
+            "rate": percent(steps[0]["annual_rate"]),
+            "payment": money(steps[0]["payment"]),
+            "extra": money(result["extra"]),
+            "months": result["months"],
+            "months_saved": term(result["months_saved"]),
+            "interest": money(result["total_interest"]),
+            "interest_saved": money(result["interest_saved"]),
+            "payoff": month_of(result["payoff_date"]),
+        }
+        if len(steps) > 1:
+            parts = [self._prompts["plan_step"].format(**_step_fields(step)) for step in steps]
+            return " ".join([*parts, self._prompts["plan_without_extra"].format(**fields)])
+        name = "plan" if slots.extra else "plan_without_extra"
+        return self._prompts[name].format(**fields)
+
+
+def money(amount: object) -> str:
+    """An amount as it is written: whole dollars without cents."""
+    value = Decimal(str(amount))
+    return f"${value:,.0f}" if value == value.to_integral_value() else f"${value:,.2f}"
+
+
+def percent(rate: object) -> str:
+    """A rate fraction as a percentage without trailing zeros."""
+    return f"{format((Decimal(str(rate)) * 100).normalize(), 'f')}%"
+
+
+def term(months: int) -> str:
+    """A term in years where it is whole years, else in months."""
+    count, unit = (months // 12, "year") if months and months % 12 == 0 else (months, "month")
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def month_of(day: str) -> str:
+    """`2029-06-21` as `June 2029`."""
+    names = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
+             "October", "November", "December")  # fmt: skip
+    year, month = day.split("-")[:2]
+    return f"{names[int(month) - 1]} {year}"
+
+
+def _step_fields(step: Mapping[str, Any]) -> dict[str, object]:
+    return {**step, "payment": money(step["payment"]), "rate": percent(step["annual_rate"])}
+
+
+def _spoken(product: str) -> str:
+    return product.replace("_", " ")
+
+
+def _call(name: str, **arguments: object) -> ToolCall:
+    """A tool call with an id of nine letters or digits and JSON numbers."""
+    id_ = "".join(secrets.choice(_ID_LETTERS) for _ in range(9))
+    return ToolCall(id_, name, {key: _json_number(value) for key, value in arguments.items()})
+
+
+def _json_number(value: object) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, list):
+        return [_json_number(Decimal(str(item))) for item in value]
+    return value
+
+
+def _results(messages: tuple[Message, ...]) -> dict[str, Mapping[str, Any]]:
+    """Results of the tools called since the caller's last words, by tool."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for message in reversed(messages):
+        if message.role == "user":
+            break
+        if message.role == "tool":
+            found.setdefault(message.name, json.loads(message.content))
+    return found

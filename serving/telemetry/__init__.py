@@ -1,0 +1,1 @@
+"""What is measured and logged: attribute names, metrics, structured logs, and redaction before any of it."""

@@ -1,0 +1,65 @@
+"""Structured logs: one JSON object a line, in UTC, without personal data.
+
+Every record passes `scrub` before any sink sees it. Transcripts are never logged on purpose; scrubbing is
+the second lock on that door.
+"""
+
+import json
+import sys
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from serving.telemetry.redaction import scrub
+
+if TYPE_CHECKING:
+    import loguru
+
+    from serving.settings import Settings
+
+LOG_FILE = "logs/voicebot.jsonl"
+_ROTATE_BYTES = 10_000_000
+_KEPT_FILES = 5
+
+
+def configure_logs(settings: "Settings", *, console: bool = True) -> None:
+    """Send logs to `home/logs/voicebot.jsonl`, and warnings to the terminal; replaces earlier sinks.
+
+    Args:
+        settings: home and least level.
+        console: also print warnings and errors on stderr.
+    """
+    logger.remove()
+    logger.configure(patcher=scrub)
+    path = settings.home / LOG_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger.add(
+        path,
+        level=settings.log_level,
+        format=_json_line,
+        rotation=_ROTATE_BYTES,
+        retention=_KEPT_FILES,
+        diagnose=False,
+        backtrace=False,
+    )
+    if console:
+        logger.add(
+            sys.stderr, level="WARNING", format="{level.name}: {message}", diagnose=False, backtrace=False
+        )
+
+
+def _json_line(record: "loguru.Record") -> str:
+    """A loguru format: the finished line goes through `extra`, so that braces in messages stay text."""
+    line = {
+        "time": record["time"].astimezone(UTC).isoformat(),
+        "level": record["level"].name,
+        "where": f"{record['name']}:{record['line']}",
+        "message": record["message"],
+        **{key: value for key, value in record["extra"].items() if key != "json"},
+    }
+    exception = record["exception"]
+    if exception is not None and exception.type is not None:
+        line["exception"] = f"{exception.type.__name__}: {exception.value}"
+    record["extra"]["json"] = json.dumps(line, ensure_ascii=False, default=str)
+    return "{extra[json]}\n"

@@ -1,0 +1,294 @@
+"""Personal values out of everything that is stored or sent (design D12).
+
+`redact` puts typed placeholders where personal values stood; the true values stay in memory, in a mapping
+that the tool executor resolves arguments with and that shows nothing of itself. Where a stored record must
+still recognise the same person or account, `keyed_hash` stands for the value. Nothing here logs.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, time
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from serving.errors import IntegrityError, InvalidInputError, RefusedError
+from serving.spoken.parser import parse
+from serving.spoken.runs import is_card
+from serving.spoken.values import Kind, TypedValue, Value
+
+if TYPE_CHECKING:
+    import loguru
+
+    from serving.settings import Settings
+
+KEY_FILE = "pii.key"
+KEY_BYTES = 32
+_SHORTEST_KEY = 16
+_HASH_HEX = 32
+
+
+class Placeholders(Mapping[str, str]):
+    """Placeholder to true value, for resolving tool arguments; printed, it tells only the placeholders."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str] | None = None) -> None:
+        self._values = dict(values or {})
+
+    def __getitem__(self, placeholder: str) -> str:
+        return self._values[placeholder]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Placeholders({', '.join(self._values)})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("Placeholders hold personal values and are never written out.")
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """A text that may leave the process, and what its placeholders stand for.
+
+    Attributes:
+        text: the text with placeholders in place of personal values.
+        values: all typed values with spans in `text`; a personal one has its placeholder as value.
+        placeholders: placeholder to true value, including those of earlier turns that were passed in.
+    """
+
+    text: str
+    values: tuple[TypedValue, ...]
+    placeholders: Placeholders
+
+
+def redact(
+    text: str, values: Sequence[TypedValue] | None = None, *, known: Mapping[str, str] | None = None
+) -> Redacted:
+    """Replace every personal value of a text by a placeholder such as `<card>` or `<card_2>`.
+
+    Args:
+        text: the true text.
+        values: what `parse` found in it (with the call's currency, date and expectation); None parses here.
+        known: placeholders of the call so far. The same value gets the same placeholder again, and names
+            and codes that were introduced once are found again without a cue.
+
+    Raises:
+        InvalidInputError: spans of `values` that overlap or do not lie in `text`.
+    """
+    found = list(parse(text) if values is None else values)
+    _check_spans(text, found)
+    names = _Names(known or {})
+    found = _recognise(text, found, names)
+    pieces: list[str] = []
+    shifted: list[TypedValue] = []
+    at = length = 0
+    for value in found:
+        gap, span, shown = text[at : value.start], text[value.start : value.end], value.value
+        if value.personal:
+            shown = span = names.placeholder(value.kind, value.value)
+        start = length + len(gap)
+        shifted.append(TypedValue(value.kind, shown, value.unit, start, start + len(span)))
+        pieces += (gap, span)
+        at, length = value.end, start + len(span)
+    pieces.append(text[at:])
+    return Redacted("".join(pieces), tuple(shifted), Placeholders(names.by_placeholder))
+
+
+def contains_personal(text: str) -> bool:
+    """Whether a text holds anything that `redact` would replace."""
+    return any(value.personal for value in parse(text))
+
+
+def keyed_hash(kind: Kind, value: Value, key: bytes) -> str:
+    """What stands for a personal value in stored data: HMAC-SHA256 of kind and value, 32 hex digits.
+
+    Names and addresses count as equal whatever their case. Without the key, equal values cannot be
+    recognised, nor short ones guessed.
+
+    Raises:
+        InvalidInputError: a key of fewer than 16 bytes.
+    """
+    if len(key) < _SHORTEST_KEY:
+        raise InvalidInputError(f"The key of personal hashes needs {_SHORTEST_KEY} bytes or more.")
+    message = f"{kind}\x1f{str(value).casefold()}".encode()
+    return hmac.new(key, message, hashlib.sha256).hexdigest()[:_HASH_HEX]
+
+
+def load_pii_key(settings: "Settings") -> bytes:
+    """The key of personal hashes: the setting `pii_key`, else a random one kept in `home/pii.key`.
+
+    The file is made once, mode 0600; of several processes that start together, one makes it and all
+    read the same.
+
+    Raises:
+        InvalidInputError: the setting is too short.
+        RefusedError: the file may be read by others.
+        IntegrityError: the file does not hold a key.
+    """
+    if settings.pii_key is not None:
+        key = settings.pii_key.get_secret_value().encode()
+        if len(key) < _SHORTEST_KEY:
+            raise InvalidInputError(f"Setting 'pii_key' needs {_SHORTEST_KEY} characters or more.")
+        return key
+    path = settings.home / KEY_FILE
+    if not path.exists():
+        _create_key(path)
+    return _read_key(path)
+
+
+def _create_key(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(KEY_BYTES).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        # A link, unlike a rename, never replaces the key that another process has just made.
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+    finally:
+        temporary.unlink()
+
+
+def _read_key(path: Path) -> bytes:
+    if path.stat().st_mode & 0o077:
+        raise RefusedError(
+            f"The key file {path} may be read or changed by other users.", advice=f"Run: chmod 600 {path}"
+        )
+    try:
+        key = bytes.fromhex(path.read_text("ascii").strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise IntegrityError(
+            f"The key file {path} does not hold {2 * KEY_BYTES} hex digits.",
+            advice="Restore it from a backup; a new key makes stored hashes unrecognisable.",
+        )
+    return key
+
+
+class _Names:
+    """Placeholders handed out so far."""
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        self.by_placeholder = dict(known)
+        self._by_value = {(_kind_of(name), value): name for name, value in known.items()}
+
+    def placeholder(self, kind: Kind, value: Value) -> str:
+        """The placeholder of a value, a new one where it has none."""
+        key = (str(kind), str(value))
+        if key not in self._by_value:
+            name, number = f"<{kind}>", 1
+            while name in self.by_placeholder:
+                number += 1
+                name = f"<{kind}_{number}>"
+            self._by_value[key] = name
+            self.by_placeholder[name] = str(value)
+        return self._by_value[key]
+
+    def values_of(self, kind: Kind) -> list[str]:
+        """All values of a kind, longest first."""
+        return sorted((value for known, value in self._by_value if known == str(kind)), key=len, reverse=True)
+
+
+def _kind_of(placeholder: str) -> str:
+    return re.sub(r"_[0-9]+$", "", placeholder.strip("<>"))
+
+
+def _check_spans(text: str, values: Sequence[TypedValue]) -> None:
+    at = 0
+    for value in values:
+        if not at <= value.start < value.end <= len(text):
+            raise InvalidInputError(
+                f"The {value.kind} value at {value.start} to {value.end} overlaps another or leaves the text.",
+                advice="Pass the values that parse returned for this very text.",
+            )
+        at = value.end
+
+
+def _recognise(text: str, values: list[TypedValue], names: _Names) -> list[TypedValue]:
+    """Find names and codes that were introduced before where they now stand without a cue."""
+    for value in values:
+        if value.personal:
+            names.placeholder(value.kind, value.value)
+    codes = {code.lstrip("0"): code for code in names.values_of(Kind.CODE)}
+    found = [
+        replace(value, kind=Kind.CODE, value=codes[str(value.value)])
+        if value.kind is Kind.COUNT and str(value.value) in codes
+        else value
+        for value in values
+    ]
+    for name in names.values_of(Kind.NAME):
+        words = r"\s+".join(re.escape(word) for word in name.split())
+        for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE):
+            if all(match.end() <= value.start or match.start() >= value.end for value in found):
+                found.append(TypedValue(Kind.NAME, name, "", match.start(), match.end()))
+    return sorted(found, key=lambda value: value.start)
+
+
+_NOBODYS = re.compile(
+    r"(?=[0-9-]*[a-f])[0-9a-f]{16,64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.]{5,16}(?:Z|[+-][0-9:]{4,6})?)?"
+)
+"""Trace ids, UUIDs and time stamps in a log record's fields."""
+_DEEPEST = 6
+
+
+def scrub(record: "loguru.Record") -> None:
+    """Loguru patcher: no personal value in a record's message, fields or exception.
+
+    Install with `logger.configure(patcher=scrub)`, and sinks with `diagnose=False`: variables that loguru
+    shows beside a traceback are read after this.
+    """
+    record["message"] = redact(record["message"]).text
+    for name, value in record["extra"].items():
+        record["extra"][name] = _scrubbed(value, 0)
+    exception = record["exception"]
+    if exception is not None and exception.value is not None and _tells(exception.value):
+        safe = type(type(exception.value).__name__, (Exception,), {})(redact(str(exception.value)).text)
+        record["exception"] = exception._replace(type=type(safe), value=safe)
+
+
+def _tells(error: BaseException | None) -> bool:
+    """Whether an exception or one that led to it carries a personal value."""
+    for _ in range(_DEEPEST):
+        if error is None:
+            return False
+        if contains_personal(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return True
+
+
+def _scrubbed(value: Any, depth: int) -> Any:
+    """A field of a log record without personal values; containers are copied."""
+    if isinstance(value, str):
+        return value if _NOBODYS.fullmatch(value) else redact(value).text
+    if isinstance(value, TypedValue):
+        return f"<{value.kind}>" if value.personal else value.canonical()
+    if value is None or isinstance(value, bool | float | Decimal | date | time | UUID | Enum | PurePath):
+        return value
+    if isinstance(value, int):
+        return f"<{Kind.CARD}>" if is_card(str(value)) else value
+    if depth < _DEEPEST and isinstance(value, Mapping) and not isinstance(value, Placeholders):
+        return {_scrubbed(key, depth + 1): _scrubbed(item, depth + 1) for key, item in value.items()}
+    if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
+        return [_scrubbed(item, depth + 1) for item in value]
+    return redact(str(value)).text

@@ -1,0 +1,1 @@
+"""Callers: WAV files, typed text, scripts whose voice is synthesised."""
