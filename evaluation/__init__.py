@@ -1,0 +1,1 @@
+"""Judgement: pure functions from numbers and records to verdicts, and their reports."""
