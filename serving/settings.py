@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     """A LoRA adapter folder (kind `dialogue`) for `local_llm`."""
     local_llm_4bit: bool = False
     """Load `local_llm` in 4 bits with bitsandbytes; needs CUDA."""
+    local_llm_timeout_s: float = Field(default=30.0, gt=0, le=600)
 
     # The call
     end_of_turn_silence_s: float = Field(default=0.7, ge=0.2, le=5)
@@ -102,7 +103,8 @@ class Settings(BaseSettings):
     vad_threshold: float = Field(default=0.5, gt=0, lt=1)
     stt_confidence_floor: float = Field(default=0.35, ge=0, lt=1)
     """Recognition below this asks the caller again (engine's own confidence, 0 to 1)."""
-    stt_timeout_s: float = Field(default=20.0, gt=0)
+    confirm_below: float = Field(default=0.5, ge=0, le=1)
+    """Recognition below this has amounts, rates and terms read back before they are used."""
     tool_timeout_s: float = Field(default=5.0, gt=0)
     max_failures: int = Field(default=3, ge=1, le=10)
     """Consecutive turns that were not understood or failed before the call is transferred."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from serving.errors import EngineError, IntegrityError, InvalidInputError, MissingError
 from serving.language.protocols import Embeddings
+from serving.language.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -244,7 +245,7 @@ def _read_model(folder: Path) -> "nn.Module":
         "output_loading_info": True,
     }
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             model, info = _without_pooler(AutoModel.from_pretrained, str(folder), options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise IntegrityError(
@@ -272,22 +273,6 @@ def _frozen(model: "nn.Module") -> "nn.Module":
     model.eval()
     model.requires_grad_(requires_grad=False)
     return model
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bar and no load report (it lists the pooler that we leave out), then as before."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _fingerprint(files_sha256: str, max_length: int) -> str:
