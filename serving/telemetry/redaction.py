@@ -217,7 +217,7 @@ def _check_spans(text: str, values: Sequence[TypedValue]) -> None:
     for value in values:
         if not at <= value.start < value.end <= len(text):
             raise InvalidInputError(
-                f"The {value.kind} value at {value.start} to {value.end} overlaps another or leaves the text.",
+                f"The {value.kind} value at {value.start} to {value.end} overlaps one or leaves the text.",
                 advice="Pass the values that parse returned for this very text.",
             )
         at = value.end

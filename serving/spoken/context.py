@@ -1,0 +1,165 @@
+"""What a bare number means by the words around it: an amount, a rate, a count, or nothing.
+
+"borrow twenty thousand over five years" names no currency, "an apr of six point nine" no per cent, and
+"this one" no count at all.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from serving.spoken.lexicon import AMOUNT_ENDS
+from serving.spoken.quantities import Quantity, value_of, with_unit
+from serving.spoken.runs import is_clock
+from serving.spoken.text import Reading
+from serving.spoken.units import Unit, annual_at
+from serving.spoken.values import Kind
+
+_RATE_WORDS = frozenset({"apr", "apy", "aer", "rate", "rates", "interest"})
+_RATE_LINKS = frozenset({"of", "is", "at", "was", "to", "be", "around", "about", "roughly", "from", ":", "="})
+_MONEY_VERBS = frozenset(
+    {"borrow", "borrowing", "borrowed", "lend", "pay", "paid", "paying", "spend", "spent", "owe", "owed",
+     "owes", "cost", "costs", "charged", "charge", "withdraw", "withdrew", "withdrawn", "deposit",
+     "deposited", "transfer", "transferred", "send", "sent", "refund", "refunded", "finance", "worth", "save",
+     "costing", "afford"}
+)  # fmt: skip
+_MONEY_NOUNS = frozenset(
+    {"amount", "loan", "mortgage", "payment", "payments", "fee", "price", "bill", "balance", "total",
+     "deposit", "limit", "principal", "withdrawal", "cheque", "refund", "extra", "charge", "overdraft"}
+)  # fmt: skip
+_VERB_LINKS = frozenset(
+    {"me", "it", "about", "around", "only", "just", "them", "him", "her", "another", "roughly", "an", "extra",
+     "additional", "approximately", "up", "say", "maybe", "uh", "um", "like", "off", "back", "out", "in"}
+)  # fmt: skip
+_NOUN_LINKS = _VERB_LINKS | {"of", "is", "was", "for", "to", "at", "be"}
+_DETERMINERS = frozenset(
+    {"this", "that", "the", "which", "no", "any", "another", "each", "every", "new", "old", "other", "right",
+     "wrong", "last", "first", "next", "some", "only", "my", "same", "different", "correct", "better", "best",
+     "cheapest", "second", "third", "good", "replacement"}
+)  # fmt: skip
+_NO_ONE_AFTER = AMOUNT_ENDS | frozenset(
+    {"of", "moment", "day", "thing", "time", "s", "way", "else", "go", "about", "does", "do", "did", "just",
+     "still", "will", "would", "was", "were", "has", "have", "had", "he", "she", "they", "we", "you", "the",
+     "which", "who", "where", "without", "should", "could", "might", "must", "may", "also", "too", "yet",
+     "work", "works", "say", "that's", "like", "either", "able", "ahead", "out", "get", "gets", "isn't"}
+)  # fmt: skip
+"""After these "one" stands for a thing that was named before."""
+_HIGHEST_RATE = 100
+"""Per cent that a number without a unit may mean."""
+_PERIODS = frozenset({"week", "month", "year"})
+_SHORT_ANSWER = 3
+"""In so few words "one" answers "how many"."""
+_LONGEST_REACH = 5
+
+
+def settle(reading: Reading, found: Sequence[Quantity], currency: str, expect: Kind | None) -> list[Quantity]:
+    """Every quantity with its final kind; what only looked like one is left out.
+
+    A bare amount has the currency of the others in the text where they agree.
+    """
+    named = {quantity.code for quantity in found if quantity.kind is Kind.MONEY and quantity.unit is not None}
+    if len(named) == 1:
+        (currency,) = named
+    settled = []
+    for at, quantity in enumerate(found):
+        if quantity.kind is not Kind.COUNT:
+            settled.append(quantity)
+        elif not _no_count(reading, quantity):
+            follower = found[at + 1] if at + 1 < len(found) else None
+            settled.append(_settle(reading, quantity, follower, currency, expect))
+    return settled
+
+
+def _settle(
+    reading: Reading, quantity: Quantity, follower: Quantity | None, currency: str, expect: Kind | None
+) -> Quantity:
+    percent = Unit(Kind.RATE, "", 100, 1, quantity.last)
+    rate = value_of(quantity.run, percent) if len(quantity.run.numbers) > 1 else quantity.value
+    if expect is Kind.RATE or (rate <= _HIGHEST_RATE and _is_rate(reading, quantity, follower)):
+        return with_unit(rate, percent, quantity.first, quantity.last, quantity.run)
+    if expect is Kind.MONEY or _is_money(reading, quantity, follower):
+        amount = _price(quantity) or quantity.value
+        unit = Unit(Kind.MONEY, currency, 1, 1, quantity.last)
+        return with_unit(amount, unit, quantity.first, quantity.last, quantity.run)
+    return quantity
+
+
+def _price(quantity: Quantity) -> Decimal | None:
+    """As in "nineteen ninety nine" as 19.99; "two fifty" stays 250."""
+    numbers = quantity.run.numbers
+    if not 2 <= len(numbers) <= 3 or any(number.value >= 100 or not number.digits for number in numbers):
+        return None
+    cents = "".join(number.digits for number in numbers[1:])
+    zero = len(numbers) == 3 and numbers[1].digits == "0"
+    if len(cents) != 2 or (len(numbers) == 3 and not zero):
+        return None
+    if len(numbers[0].digits) == 1 and cents.endswith("0"):
+        return None
+    return numbers[0].value + Decimal(cents) / 100
+
+
+def _is_rate(reading: Reading, quantity: Quantity, follower: Quantity | None) -> bool:
+    """After "rate of" or before "interest"; "at six nine nine" before a term or the end."""
+    words, last = reading.words, quantity.last
+    if _led_by(words, quantity.first, _RATE_WORDS, _RATE_LINKS) or _led_by_spelled(reading, quantity.first):
+        return True
+    if words[last] == "interest" and quantity.value <= _HIGHEST_RATE / 2:
+        return True
+    if quantity.first == 0 or words[quantity.first - 1] != "at":
+        return False
+    termed = follower is not None and follower.kind is Kind.TERM and words[last] in {"over", "for"}
+    whole = quantity.value == quantity.value.to_integral_value()
+    return (termed and len(quantity.run.numbers) > 1) or (not whole and (termed or words[last] == ""))
+
+
+def _led_by_spelled(reading: Reading, first: int) -> bool:
+    """As in "a p r of | six"."""
+    at = first
+    while at and first - at < _LONGEST_REACH and reading.words[at - 1] in _RATE_LINKS:
+        at -= 1
+    return at >= 3 and annual_at(reading, at - 3) == at
+
+
+def _is_money(reading: Reading, quantity: Quantity, follower: Quantity | None) -> bool:
+    words = reading.words
+    after = words[quantity.last]
+    if quantity.value >= 100 and follower is not None and follower.first <= quantity.last + 3:
+        if after in {"over", "at", "for", "in", "across"} and follower.kind in {Kind.TERM, Kind.RATE}:
+            return True
+        if follower.first == quantity.last and quantity.value >= 1_000 and follower.kind is Kind.TERM:
+            return True
+    if quantity.last == quantity.first + 1 and words[quantity.first].endswith(".00"):
+        return True
+    if after in {"a", "per", "each", "every"} and words[quantity.last + 1] in _PERIODS:
+        return True
+    if after == "extra" and words[quantity.last + 1] in AMOUNT_ENDS:
+        return True
+    if after not in AMOUNT_ENDS:
+        return False
+    return _led_by(words, quantity.first, _MONEY_VERBS, _VERB_LINKS) or _led_by(
+        words, quantity.first, _MONEY_NOUNS, _NOUN_LINKS
+    )
+
+
+def _led_by(words: Sequence[str], first: int, heads: frozenset[str], links: frozenset[str]) -> bool:
+    """Whether one of `heads` stands before token `first` with nothing but linking words between."""
+    for at in range(first - 1, max(-1, first - 1 - _LONGEST_REACH), -1):
+        if words[at] in heads:
+            return True
+        if words[at] not in links:
+            break
+    return False
+
+
+def _no_count(reading: Reading, quantity: Quantity) -> bool:
+    """Pronouns ("this one"), times of day, digits inside a word ("mp3")."""
+    words, first, last = reading.words, quantity.first, quantity.last
+    before = words[first - 1] if first else ""
+    if words[last] in {"am", "pm", "o'clock"} or (words[last] in {"a", "p"} and words[last + 1] == "m"):
+        return True
+    if is_clock(reading, quantity.run):
+        return True
+    if reading.written[first] and before.isalpha() and reading.adjacent(first - 1):
+        return True
+    if words[first] != "one" or last != first + 1:
+        return False
+    return before in _DETERMINERS or (words[last] in _NO_ONE_AFTER and reading.size > _SHORT_ANSWER)

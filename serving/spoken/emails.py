@@ -1,0 +1,129 @@
+"""E-mail addresses, written and spoken ("john dot smith at gmail dot com")."""
+
+from serving.spoken.lexicon import FILLERS, word_set
+from serving.spoken.numbers import read_number
+from serving.spoken.text import Reading
+from serving.spoken.values import Kind
+
+_JOINERS = {
+    "dot": ".", ".": ".", "underscore": "_", "_": "_", "dash": "-", "hyphen": "-", "-": "-",
+    "plus": "+", "+": "+", "minus": "-", "'": "'",
+}  # fmt: skip
+_DOTS = frozenset({"dot", "."})
+_LONGEST_LOCAL = 24
+_LONGEST_DOMAIN = 12
+_LOOSE_WORDS = 2
+"""Words before the last one that belong to the address without a joiner: "john smith at …"."""
+_NOT_LOCAL = word_set(
+    """
+    a about account address again am an and are at available based be because been bought buy by called check
+    contact do email emails e for found from get go good got have here him i i'm in is it it's its look looked
+    looking log logged mail me my of on or order ordered please purchase purchased send sent shop shopped
+    shopping sign signed so spelled that that's the then there this to use used was we went with would write
+    yes you your
+    """
+)
+
+
+def take_emails(reading: Reading) -> None:
+    """Record every e-mail address; the value is lower case without blanks."""
+    for index in range(1, reading.size):
+        if reading.words[index] in {"@", "at"}:
+            _take(reading, index)
+
+
+def _take(reading: Reading, index: int) -> None:
+    domain, last = _domain(reading, index + 1)
+    if not domain:
+        return
+    written = reading.words[index] == "@"
+    local, first = _local(reading, index - 1, written=written)
+    if local:
+        reading.take(Kind.EMAIL, f"{local}@{domain}", first, last)
+
+
+def _domain(reading: Reading, index: int) -> tuple[str, int]:
+    """As in "gmail dot com", "mail.example.co.uk" from token `index` on; needs at least one dot."""
+    words, at, last = reading.words, index, index
+    parts: list[str] = []
+    dotted = False
+    while at < min(reading.size, index + _LONGEST_DOMAIN):
+        piece, after = _part(reading, at)
+        if not piece:
+            break
+        parts.append(piece)
+        at = last = after
+        dot = words[at] in _DOTS
+        if dot and words[at] == "." and not (reading.adjacent(at) and reading.adjacent(at - 1)):
+            break
+        if dot or (words[at] in {"-", "dash", "hyphen"}):
+            following, _ = _part(reading, at + 1)
+            if not following:
+                break
+            parts.append("." if dot else "-")
+            dotted |= dot
+            at += 1
+        elif dotted or not _continues(words, at):
+            break
+    return ("".join(parts), last) if dotted else ("", index)
+
+
+def _continues(words: list[str], at: int) -> bool:
+    """Whether a domain of several words goes on: "outlook | mail dot com", "b b c dot com"."""
+    return words[at].isalpha() and (
+        words[at + 1] in _DOTS or (len(words[at]) == 1 and words[at + 1].isalpha())
+    )
+
+
+def _part(reading: Reading, at: int) -> tuple[str, int]:
+    """A word, or a number as digits."""
+    word = reading.words[at]
+    if len(word) > 1 or not word.isalpha():
+        number = read_number(reading, at)
+        if number is not None and number.digits:
+            return number.digits, number.last
+    return (word.replace("'", ""), at + 1) if word[:1].isalpha() else ("", at)
+
+
+def _local(reading: Reading, index: int, *, written: bool) -> tuple[str, int]:
+    """The part before "at", collected leftwards from token `index`: text and first token."""
+    words, at = reading.words, index
+    loose, first = 0, index + 1
+    while at >= 0 and index - at < _LONGEST_LOCAL:
+        word = words[at]
+        if word in FILLERS and word not in _JOINERS:
+            at -= 1
+            continue
+        if not word or not (word[0].isalnum() or word in _JOINERS):
+            break
+        joined = first <= index and (word in _JOINERS or words[first] in _JOINERS)
+        touching = at < index + 1 and reading.adjacent(at)
+        spelled = len(word) == 1 or (reading.words[at].isalpha() and _is_digit_word(reading, at))
+        if written and not touching:
+            break
+        if not written and not joined and not ((spelled and word not in {"a", "i"}) or first > index):
+            loose += 1
+            if loose > _LOOSE_WORDS or word in _NOT_LOCAL:
+                break
+        elif first > index and word in _NOT_LOCAL:
+            break
+        first = at
+        at -= 1
+    return _render(reading, first, index + 1), first
+
+
+def _is_digit_word(reading: Reading, at: int) -> bool:
+    number = read_number(reading, at)
+    return number is not None and bool(number.digits)
+
+
+def _render(reading: Reading, first: int, last: int) -> str:
+    text, at = "", first
+    while at < last:
+        word = reading.words[at]
+        if word in _JOINERS:
+            text, at = text + _JOINERS[word], at + 1
+            continue
+        piece, after = _part(reading, at)
+        text, at = text + piece, max(after, at + 1)
+    return text.strip(".-_+'")

@@ -1,0 +1,89 @@
+"""Numbers in figures: grouping, decimal points, fractions such as 6 1/2 and ½.
+
+Only the form is judged here; whether figures are an amount or an identifier is decided later.
+"""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+from serving.spoken.lexicon import FRACTIONS, SMALL, VULGAR
+from serving.spoken.numerals import LARGEST, Number, Shape, cardinal, magnitude
+from serving.spoken.text import Reading
+
+_GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?:\.[0-9]+)?")
+_CONTINENTAL = re.compile(r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}")
+_DIVISORS = frozenset({"2", "3", "4", "5", "8"})
+
+
+def written_number(reading: Reading, index: int) -> Number | None:
+    """Digits as they stand, with grouping or a decimal point."""
+    words, word = reading.words, reading.words[index]
+    if not reading.written[index]:
+        return None
+    if word.isdecimal() and len(word) <= 3 and (words[index + 1] == "hundred" or magnitude(words, index + 1)):
+        return cardinal(words, index)
+    amount = _amount(word)
+    millions = words[index + 1] == "m" and reading.adjacent(index)
+    if amount is not None and millions and Decimal(amount) * 10**6 < LARGEST:
+        return Number(index, index + 2, Decimal(amount) * 10**6, "", Shape.QUANTITY)
+    if word.isdecimal():
+        shape = Shape.DIGIT if len(word) == 1 else Shape.PLAIN
+        return _space_grouped(reading, index) or Number(index, index + 1, Decimal(word), word, shape)
+    digits = word.replace(",", "").replace(".", "")
+    if amount is None:
+        return Number(index, index + 1, Decimal(digits), digits, Shape.PLAIN)
+    return Number(index, index + 1, Decimal(amount), digits, Shape.QUANTITY)
+
+
+def _amount(word: str) -> str | None:
+    """Figures as a decimal number, or None where their marks are none of an amount."""
+    if _GROUPED.fullmatch(word):
+        return word.replace(",", "")
+    if _CONTINENTAL.fullmatch(word):
+        return word.replace(".", "").replace(",", ".")
+    padded = word.startswith("0") and word[1:2].isdecimal()
+    return word if word.count(".") <= 1 and "," not in word and not padded else None
+
+
+def _space_grouped(reading: Reading, index: int) -> Number | None:
+    """As in "20 000", "1 250 000": groups of three after a blank, the last one 000."""
+    words, after = reading.words, index + 1
+    if len(words[index]) > 3 or words[index].startswith("0"):
+        return None
+    while (
+        reading.written[after]
+        and len(words[after]) == 3
+        and words[after].isdecimal()
+        and reading.starts[after] == reading.ends[after - 1] + 1
+    ):
+        after += 1
+    if after == index + 1 or words[after - 1] != "000" or reading.written[after]:
+        return None
+    digits = "".join(words[index:after])
+    return Number(index, after, Decimal(digits), digits, Shape.QUANTITY)
+
+
+def _ratio(top: int, bottom: int) -> Decimal:
+    return (Decimal(top) / bottom).quantize(Decimal("0.000001")).normalize()
+
+
+def fraction(words: Sequence[str], index: int) -> tuple[Decimal, int] | None:
+    """Value and next token of "half", "a quarter", "three quarters", "½"."""
+    if words[index] in VULGAR:
+        return _ratio(*VULGAR[words[index]]), index + 1
+    if words[index] in {"half", "quarter"}:
+        return _ratio(1, FRACTIONS[words[index]]), index + 1
+    top = 1 if words[index] in {"a", "an"} else SMALL.get(words[index], 0)
+    bottom = FRACTIONS.get(words[index + 1], 0)
+    return (_ratio(top, bottom), index + 2) if 0 < top < bottom else None
+
+
+def written_fraction(words: Sequence[str], index: int) -> tuple[Decimal, int] | None:
+    """Value and next token of "1/2"."""
+    top, bottom = words[index], words[index + 2]
+    if words[index + 1] != "/" or words[index + 3] == "/" or (index and words[index - 1] == "/"):
+        return None
+    if bottom in _DIVISORS and len(top) == 1 and "0" < top < bottom:
+        return _ratio(int(top), int(bottom)), index + 3
+    return None

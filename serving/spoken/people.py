@@ -1,0 +1,181 @@
+"""Names that callers give: after "my name is", before "speaking", spelled letter by letter.
+
+A strong cue is followed by a name unless its first word cannot be one ("my name is on the card"). A weak
+cue ("this is", "i'm", "it's for") needs more: "speaking" or "calling" after the name, capitals, or a
+common given name. No list of family names is used, so a name without any cue is not found.
+"""
+
+from enum import IntEnum
+
+from serving.spoken.cues import index_phrases, match_phrase
+from serving.spoken.given_names import GIVEN_NAMES
+from serving.spoken.lexicon import DIGITS, FILLERS, MONTHS, ORDINALS, SMALL, TENS, TERM_UNITS, word_set
+from serving.spoken.text import Reading
+from serving.spoken.values import Kind
+
+
+class _Trust(IntEnum):
+    WEAK = 0
+    """As in "this is": needs a closing word, capitals or a known given name."""
+    TITLE = 1
+    """As in "mrs"."""
+    STRONG = 2
+    """As in "my name is"."""
+
+
+_CUES = index_phrases(
+    {
+        _Trust.STRONG: (
+            "name is", "name's", "name was", "names are", "full name is", "first name is", "last name is",
+            "surname is", "family name is", "maiden name is", "maiden name was", "maiden name",
+            "name on the account is", "name on the card is", "name on it is", "account holder is",
+            "cardholder is", "card holder is", "holder's name is", "payee is", "payee name is",
+            "beneficiary is", "i'm called", "i am called", "in the name of", "under the name of",
+            "under the name", "surname", "last name", "full name", "first name",
+        ),
+        _Trust.TITLE: ("mr", "mister", "mrs", "ms", "dr"),
+        _Trust.WEAK: (
+            "this is", "i'm", "im", "i am", "it's", "its", "it is", "it's for", "its for", "it is for",
+            "this is for", "on behalf of", "speaking with", "speaking to", "call me", "name of",
+            "husband", "wife", "son", "daughter", "brother", "sister", "mother", "father", "partner",
+        ),
+    }
+)  # fmt: skip
+_CLOSING = frozenset({"speaking", "calling", "phoning", "ringing"})
+_LONGEST_NAME = 4
+_SPELLED = 3
+"""From so many single letters on, letters spell a name."""
+_PARTICLES = frozenset(
+    {"de", "la", "van", "der", "von", "bin", "al", "el", "di", "da", "dos", "mc", "mac", "st"}
+)
+_TITLES = frozenset({"mr", "mister", "mrs", "ms", "miss", "dr", "doctor"})
+_ALSO_WORDS = frozenset({"will", "bill", "may", "june", "april"})
+"""Names that a strong cue makes of everyday words."""
+_SPELLING_CUES = frozenset({"spelled", "spelt", "spelling", "that's"})
+_NO_NAMES = (
+    word_set(
+        """
+        a about account actually afraid after again age ago all almost already also always am amazon
+        american an and angry annoying another any anyone anytime apple are around as asap asking at
+        australian available away awful back bad bank be because been before behind being beneficiary bill
+        birth born british broken business but buy by call called calling can can't canadian cancel cannot
+        car card cell change changed changing charge check child children code college company concerned
+        concerning confused correct could currently customer cvc cvv date days deal debit declined dependent
+        did didn't different divorce do dob does doesn't doing don't done double down due each either email
+        enough even ever every everyone everything expired expires expiry express fine first for friday from
+        frozen frustrated frustrating full getting glad go going gonna good google got great had happy
+        harbor harbour has have having he hello help her here hey hi him his home hope hoping house how
+        hundred i i'd i'll i'm i've iban if im immediately in incorrect inquiring instead interested into is
+        isn't it it's its just kids kind last late later least legally let like line listed living loan
+        locked looking lost many marriage mastercard matched me mine minus missing misspelled mobile mom
+        monday more mortgage most much my myself name need needing never new next nice no nobody not nothing
+        now number of off ok okay old on one ones only open or other our out over overseas passcode password
+        payee paying payment paypal personal phone phoning pin planning please plus pretty printed probably
+        problem purchase put question quick ready really reference regarding regards registered ridiculous
+        right ringing routing said same saturday saying school see seeing sent she should showing since sir
+        small so some someone something soon sorry sort speak speaking spelled spelling spelt ssn still
+        stolen stuck student such sunday sure surname tell terrible thank thanks that that's the their them
+        then there they thing things think thinking this those though thousand through thru thursday time
+        tired to today told tomorrow too travel traveling travelling treble triple trying tuesday tuition
+        two ugh unable uncertain unclear under unhappy unless until up updated upset urgent us use used
+        using vacation very visa waiting want wanting was wasn't way we wedding wednesday were what what's
+        when where which while who why will with without wondering work working worried would wrong yeah yes
+        yesterday yet you your yours zip
+        """
+    )
+    | FILLERS
+    | (DIGITS.keys() - {"o"})
+    | (SMALL.keys() | TENS.keys() | TERM_UNITS.keys() | ORDINALS.keys())
+    | (MONTHS.keys() - {"april", "may", "june", "august", "jan", "mar"})
+)
+
+
+def take_names(reading: Reading, *, expected: bool = False) -> None:
+    """Record every name; with `expected` the text answers the question for one."""
+    index = 0
+    if expected and not any(match_phrase(reading.words, at, _CUES) for at in range(reading.size)):
+        while index < reading.size and reading.words[index] in FILLERS | {"yes", "yeah", "sure", "okay", ","}:
+            index += 1
+        index = _take(reading, index, _Trust.STRONG) or index
+    while index < reading.size:
+        found = match_phrase(reading.words, index, _CUES)
+        if found is None:
+            index += 1
+            continue
+        after, trust = found
+        index = _take(reading, after, trust) or index + 1
+
+
+def _take(reading: Reading, index: int, trust: _Trust) -> int:
+    """Record the name at token `index`, if it is one; one past its last token, or 0."""
+    words, first = reading.words, index
+    while words[first] in FILLERS or words[first] in _TITLES or words[first] in {":", "um"}:
+        first += 1
+        if words[first] == "." and words[first - 1] in _TITLES:
+            first += 1
+    last, parts = _collect(reading, first, also=_ALSO_WORDS if trust else frozenset())
+    if not parts or not _trusted(reading, first, last, parts, trust):
+        return 0
+    reading.take(Kind.NAME, " ".join(_titled(part) for part in parts), first, last)
+    _take_spelling(reading, last)
+    return last
+
+
+def _collect(reading: Reading, first: int, *, also: frozenset[str]) -> tuple[int, list[str]]:
+    """Words that may be a name from token `first` on: end token and parts."""
+    words, at, parts = reading.words, first, list[str]()
+    while at < reading.size and len(parts) < _LONGEST_NAME:
+        letters = _letters(words, at)
+        if letters >= _SPELLED:
+            return at + letters, parts or ["".join(words[at : at + letters])]
+        word = words[at]
+        if not word or not word[0].isalpha() or (word in _NO_NAMES and not (at == first and word in also)):
+            break
+        parts.append(word)
+        at += 1
+        if words[at] == "." and len(word) == 1:
+            at += 1
+        while (
+            words[at] == "-" and reading.adjacent(at - 1) and reading.adjacent(at) and words[at + 1].isalpha()
+        ):
+            parts[-1] += f"-{words[at + 1]}"
+            at += 2
+    while parts and parts[-1] in _PARTICLES:
+        parts.pop()
+        at -= 1
+    return at, parts
+
+
+def _letters(words: list[str], at: int) -> int:
+    """How many tokens from `at` on are single letters."""
+    count = 0
+    while len(words[at + count]) == 1 and words[at + count].isalpha():
+        count += 1
+    return count
+
+
+def _trusted(reading: Reading, first: int, last: int, parts: list[str], trust: _Trust) -> bool:
+    if trust is not _Trust.WEAK:
+        return True
+    if reading.words[last] in _CLOSING or parts[0] in GIVEN_NAMES:
+        return True
+    if len(parts) < 2 or reading.text.isupper():
+        return False
+    originals = [reading.text[reading.starts[at] : reading.ends[at]] for at in range(first, last)]
+    return all(word[0].isupper() and word[1:].islower() for word in originals)
+
+
+def _take_spelling(reading: Reading, index: int) -> None:
+    """As in "… that's s m i t h": the letters go with the name."""
+    at = index
+    while reading.words[at] in _SPELLING_CUES or reading.words[at] == ",":
+        at += 1
+    letters = _letters(reading.words, at)
+    if letters >= _SPELLED:
+        reading.take(Kind.NAME, _titled("".join(reading.words[at : at + letters])), at, at + letters)
+
+
+def _titled(part: str) -> str:
+    """As in "o'brien" as O'Brien, "jean-paul" as Jean-Paul."""
+    pieces = part.replace("'", "'\0").replace("-", "-\0").split("\0")
+    return "".join(piece[:1].upper() + piece[1:] for piece in pieces)

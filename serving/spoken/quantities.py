@@ -1,0 +1,194 @@
+"""Runs that are no identifiers: money, rates, terms and counts with the units beside them.
+
+Neighbours help each other: "five dollars | ten cents", "a year | and a half", "two to five | years".
+What a bare number means by its surroundings is decided afterwards (see `context`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import ROUND_HALF_UP, Decimal
+
+from serving.spoken.lexicon import AMOUNT_ENDS, FILLERS, MAGNITUDES, MAJOR
+from serving.spoken.numbers import read_number
+from serving.spoken.numerals import Number, Shape
+from serving.spoken.runs import Run
+from serving.spoken.text import Reading
+from serving.spoken.units import Unit, currency_before, unit_after
+from serving.spoken.values import Kind
+
+CENT = Decimal("0.01")
+_DAYS_A_MONTH = 30
+_ABSURD = {"months": 1_200, "days": 36_500, "rate": 10}
+"""A spoken number with a magnitude and beyond this (a rate is a fraction) was two numbers."""
+_RATE_STEP = Decimal("0.00000001")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A quantity and the tokens that say it.
+
+    Attributes:
+        kind: MONEY, RATE, TERM or COUNT.
+        value: in the kind's own unit.
+        code: currency, `months`, `days` or empty.
+        first: first token.
+        last: one past the last token.
+        run: its number.
+        unit: the unit that was said; None where it was not.
+    """
+
+    kind: Kind
+    value: Decimal
+    code: str
+    first: int
+    last: int
+    run: Run
+    unit: Unit | None = None
+
+
+def find_quantities(reading: Reading, runs: Sequence[Run], currency: str) -> list[Quantity]:
+    """All quantities of the given runs, in order; a bare number is a COUNT."""
+    found: list[Quantity] = []
+    for run in runs:
+        for quantity in _read(reading, run, currency):
+            merged = _merge(reading, found[-1], quantity) if found else None
+            if merged is not None:
+                found[-1] = merged
+            elif not _meaningless(quantity):
+                found.append(quantity)
+    return _share_units(reading, found)
+
+
+def _meaningless(quantity: Quantity) -> bool:
+    number = quantity.run.number
+    return quantity.unit is None and number is not None and number.shape in {Shape.FRACTION, Shape.ARTICLE}
+
+
+def _read(reading: Reading, run: Run, currency: str) -> list[Quantity]:
+    before = currency_before(reading, run.first, currency)
+    after = unit_after(reading, run.last, currency)
+    if before is not None:
+        named = after is not None and after.kind is Kind.MONEY and after.divisor == 1
+        last = after.at if after is not None and named else run.last
+        return [with_unit(value_of(run, before), before, before.at, last, run)]
+    number = run.number
+    if after is None:
+        money = Unit(Kind.MONEY, currency, 1, 1, run.last) if number and number.money else None
+        if money is not None:
+            return [with_unit(value_of(run, money), money, run.first, run.last, run)]
+        return [Quantity(Kind.COUNT, value_of(run, None), "", run.first, run.last, run)]
+    if number is not None and number.tail and _absurd(number, after):
+        return _split_tail(reading, number, after)
+    return [with_unit(value_of(run, after), after, run.first, after.at, run)]
+
+
+def value_of(run: Run, unit: Unit | None) -> Decimal:
+    """What a run amounts to in a unit; "six nine nine" per cent is 6.99."""
+    if run.number is not None:
+        return run.number.value
+    digits = run.digits
+    if unit is None or unit.kind is not Kind.RATE or unit.divisor != 100 or len(digits) > 4:
+        return Decimal(digits)
+    head = len(run.numbers[0].digits)
+    whole = 2 if head == 2 or len(digits) == 4 else 1
+    return Decimal(f"{digits[:whole]}.{digits[whole:]}")
+
+
+def with_unit(value: Decimal, unit: Unit, first: int, last: int, run: Run) -> Quantity:
+    """A number of some unit in the kind's own unit; rounds half up to cents, whole months or days."""
+    code = unit.code
+    if unit.kind is Kind.MONEY:
+        amount = (value / unit.divisor).quantize(CENT, ROUND_HALF_UP)
+    elif unit.kind is Kind.RATE:
+        amount = (value * unit.factor / unit.divisor).quantize(_RATE_STEP, ROUND_HALF_UP).normalize()
+    else:
+        amount = value * unit.factor
+        if code == "months" and unit.factor == 1 and amount != amount.to_integral_value():
+            amount, code = value * _DAYS_A_MONTH, "days"
+        amount = amount.to_integral_value(ROUND_HALF_UP)
+    return Quantity(unit.kind, amount, code, first, last, run, unit)
+
+
+def _absurd(number: Number, unit: Unit) -> bool:
+    key = unit.code or str(unit.kind)
+    return key in _ABSURD and number.value * unit.factor / unit.divisor > _ABSURD[key]
+
+
+def _split_tail(reading: Reading, number: Number, unit: Unit) -> list[Quantity]:
+    """As in "twenty thousand | sixty months"."""
+    tail = read_number(reading, number.tail + (reading.words[number.tail] == "and"))
+    if tail is None:
+        return []
+    value = number.value - tail.value
+    head = Number(number.first, number.tail, value, str(value), Shape.QUANTITY, 0, number.money)
+    return [
+        Quantity(Kind.COUNT, value, "", head.first, head.last, Run((head,))),
+        with_unit(tail.value, unit, tail.first, unit.at, Run((tail,))),
+    ]
+
+
+def _merge(reading: Reading, left: Quantity, right: Quantity) -> Quantity | None:
+    """One quantity of two that belong together, or None."""
+    if left.unit is None or left.unit.divisor != 1:
+        return None
+    between = [word for word in reading.words[left.last : right.first] if word not in FILLERS]
+    if between not in ([], ["and"]):
+        return None
+    number = right.run.number
+    if right.unit is None and between and number is not None and number.shape is Shape.FRACTION:
+        part = with_unit(number.value + _number_value(left), left.unit, left.first, right.last, left.run)
+        return part if left.kind in {Kind.TERM, Kind.MONEY} else None
+    if left.kind is Kind.MONEY and left.value == left.value.to_integral_value():
+        return _with_cents(reading, left, right, left.unit, between)
+    if left.kind is Kind.TERM and right.kind is Kind.TERM and right.unit is not None:
+        smaller = right.unit.factor < left.unit.factor and right.value < left.unit.factor
+        if smaller and left.code == right.code:
+            return replace(left, value=left.value + right.value, last=right.last, unit=right.unit)
+    return None
+
+
+def _number_value(quantity: Quantity) -> Decimal:
+    return value_of(quantity.run, quantity.unit)
+
+
+def _with_cents(
+    reading: Reading, left: Quantity, right: Quantity, unit: Unit, between: list[str]
+) -> Quantity | None:
+    """As in "five dollars | and ten cents", "two hundred pounds | fifty"."""
+    cents: Decimal | None = None
+    if right.unit is not None and right.unit.kind is Kind.MONEY and right.unit.divisor == 100:
+        cents = right.value * 100
+    elif right.unit is None and not between and reading.words[left.last - 1] in MAJOR:
+        digits = right.run.digits
+        if len(digits) == 2 and right.kind is Kind.COUNT and reading.words[right.last] in AMOUNT_ENDS:
+            cents = right.value
+    if cents is None or cents >= 100:
+        return None
+    return replace(left, value=left.value + cents / 100, last=right.last, unit=replace(unit, divisor=100))
+
+
+_LINKS = frozenset({"to", "or", "-", "and", ",", "through"})
+
+
+def _share_units(reading: Reading, found: list[Quantity]) -> list[Quantity]:
+    """Give the bare numbers of "36, 48 or 60 months", "twenty to thirty thousand dollars" their unit."""
+    shared = list(found)
+    for at in range(len(shared) - 2, -1, -1):
+        left, right = shared[at], shared[at + 1]
+        between = reading.words[left.last : right.first]
+        if left.kind is not Kind.COUNT or not 0 < len(between) <= 2 or not _LINKS.issuperset(between):
+            continue
+        if right.unit is None and between == [","]:
+            continue
+        value = _like(reading, left, right)
+        if right.unit is not None:
+            shared[at] = with_unit(value, right.unit, left.first, left.last, left.run)
+        else:
+            shared[at] = replace(left, value=value)
+    return shared
+
+
+def _like(reading: Reading, left: Quantity, right: Quantity) -> Decimal:
+    """The value of `left` with the magnitude of `right`: "twenty to thirty thousand"."""
+    scaled = left.value * MAGNITUDES.get(reading.words[right.run.last - 1], 1)
+    return scaled if left.value < 1_000 and scaled < _number_value(right) else left.value
