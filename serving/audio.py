@@ -123,6 +123,15 @@ def read_wav(path: Path, *, max_seconds: float) -> AudioClip:
     Raises:
         InvalidInputError: absent, not audio, cut short, empty, too long, or under 8 kHz.
     """
+    channels = read_wav_channels(path, max_seconds=max_seconds)
+    if len(channels) == 1:
+        return channels[0]
+    mean = np.round(np.mean([clip.samples for clip in channels], axis=0))
+    return AudioClip(np.asarray(mean, np.int16), channels[0].rate)
+
+
+def read_wav_channels(path: Path, *, max_seconds: float = float("inf")) -> list[AudioClip]:
+    """Read the channels of an audio file; arguments and errors as for `read_wav`."""
     import soundfile
 
     if not path.is_file():
@@ -146,8 +155,7 @@ def read_wav(path: Path, *, max_seconds: float) -> AudioClip:
         ) from error
     if len(samples) == 0:
         raise InvalidInputError(f"Audio file {path} is cut off: its header promises sound that is not there.")
-    mono = samples[:, 0] if samples.shape[1] == 1 else np.round(samples.mean(axis=1)).astype(np.int16)
-    return AudioClip(np.ascontiguousarray(mono), int(rate))
+    return [AudioClip(np.ascontiguousarray(channel), int(rate)) for channel in samples.T]
 
 
 def write_wav(path: Path, channels: list[AudioClip]) -> None:

@@ -27,6 +27,7 @@ from serving.adapters.pin import DEFAULT_NAME, Reference, read_pin
 from serving.adapters.registry import AdapterRegistry
 from serving.errors import MissingError, UnavailableError, VoicebotError
 from serving.language.encoder import SentenceEncoder, load_encoder
+from serving.language.intent import BASELINE_VERSION
 from serving.language.protocols import IntentTagger
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ServedAdapter:
     Attributes:
         tagger: immutable and safe for many threads.
         version: the tagger's own, such as `banking-lora/3`.
+        identity: name, number and content hash (`loader.identity`); marked when the frozen head serves.
         target: what was asked for; None for a copy that stands in for it.
         source: why this one serves: `registry`, `disabled` (frozen baseline head), or `last good`
             (this home's copy, because the registry or the wanted version could not be used).
@@ -64,6 +66,7 @@ class ServedAdapter:
 
     tagger: IntentTagger
     version: str
+    identity: str
     target: Target | None
     source: Literal["registry", "disabled", "last good"]
 
@@ -228,11 +231,12 @@ class LiveAdapter:
             logger.warning("{} serves, but this home cannot remember it: {}", copied.label, error)
 
     def _built(self, copied: LocalCopy, target: Target | None, *, enabled: bool) -> ServedAdapter:
+        name = copied.folder.name
         if enabled:
             tagger: IntentTagger = load_tagger(copied, self._encoder)
-            return ServedAdapter(tagger, tagger.version, target, "registry" if target else "last good")
+            return ServedAdapter(tagger, tagger.version, name, target, "registry" if target else "last good")
         head = load_frozen_head(copied, self._encoder)
-        return ServedAdapter(head, head.version, target, "disabled")
+        return ServedAdapter(head, head.version, f"{BASELINE_VERSION}:{name}", target, "disabled")
 
     def _stand_in(self, error: VoicebotError) -> ServedAdapter:
         """The copy that served last in this home, when the wanted one cannot be had at start."""

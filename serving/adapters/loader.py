@@ -61,6 +61,14 @@ class LocalCopy:
         return f"{self.name}/{self.version}"
 
 
+def identity(name: str, version: int, manifest_sha256: str) -> str:
+    """What an adapter is called where its content matters, such as in a cache scope: name, number, hash.
+
+    The number alone is not enough: it starts again at 1 with a new registry.
+    """
+    return f"{check_name(name)}-{version}-{manifest_sha256[:12]}"
+
+
 def fetch(version: AdapterVersion, store: Path) -> LocalCopy:
     """Copy a version's bundle into the private folder `store` (mode 0700) and check the copy.
 
@@ -72,7 +80,7 @@ def fetch(version: AdapterVersion, store: Path) -> LocalCopy:
         UnavailableError: the store cannot be written.
     """
     manifest = version.verify()
-    folder = store / f"{check_name(version.name)}-{version.version}-{manifest.sha256[:12]}"
+    folder = store / identity(version.name, version.version, manifest.sha256)
     copied = LocalCopy(version.name, version.version, folder)
     with writing_to(store):
         store.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)

@@ -15,7 +15,6 @@ from serving.cache.store import CacheStore, exact_key
 from serving.cache.types import CacheEntry, CacheScope
 from serving.language.knowledge import Answer, Cacheability, Knowledge
 from serving.language.protocols import Embedder
-from serving.spoken import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def _entry(question: str, answer: Answer, scope: CacheScope, signer: Signer, now
         intent=answer.intent,
         cacheability=answer.cacheability,
         question=question,
-        signature=signer.sign(question, parse(question)),
+        signature=signer.sign(question),
         answer=answer.text,
         disclosures=answer.disclosures,
         source=f"knowledge:{answer.id}",

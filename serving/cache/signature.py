@@ -8,12 +8,17 @@ signature ever compete. It knows no intents and no test cases.
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from serving.language.lexicon import Lexicon
-from serving.spoken.values import Kind, TypedValue
+from serving.language.lexicon import Lexicon, words
+from serving.spoken import parse
+from serving.spoken.given_names import GIVEN_NAMES
+from serving.spoken.values import Kind
+
+
+RULES = "2"
+"""Version of the rules below, part of the cache scope: stored signatures of other rules are not comparable."""
 
 
 class PersonalHash(Protocol):
@@ -55,19 +60,22 @@ class Signer:
     Attributes:
         lexicon: word lists of the facets.
         personal: hash for personal values, which enter a signature in no other form.
+        currency: of amounts that name none, ISO 4217.
     """
 
     lexicon: Lexicon
     personal: PersonalHash
+    currency: str = "USD"
 
-    def sign(self, text: str, values: Iterable[TypedValue]) -> Signature:
-        """Signature of a question.
+    def sign(self, text: str) -> Signature:
+        """Signature of a question, from its true text.
 
-        Args:
-            text: the true text (facets are words, never values).
-            values: its typed values, not redacted.
+        Values are read without knowing the day, so that "tomorrow" is a facet and no date: a stored
+        question and the same question on another day have one signature.
         """
+        values = parse(text, currency=self.currency)
         pairs = {(facet, value) for facet, found in self.lexicon.found(text).items() for value in found}
+        pairs |= {("person", self.personal(Kind.NAME, name)) for name in _people(text)}
         if self.lexicon.negated(text):
             pairs.add(("negated", "yes"))
         for value in values:
@@ -76,6 +84,16 @@ class Signer:
             elif value.canonical() != _ONE:
                 pairs.add(("value", value.canonical()))
         return Signature(tuple(sorted(pairs)))
+
+
+def _people(text: str) -> list[str]:
+    """Given names with the word behind them, also of people who are only spoken about."""
+    tokens = words(text)
+    return [
+        " ".join(tokens[index : index + 2]).removesuffix("'s")
+        for index, token in enumerate(tokens)
+        if token.removesuffix("'s") in GIVEN_NAMES
+    ]
 
 
 _ONE = f"{Kind.COUNT}:1"

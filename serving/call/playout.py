@@ -100,3 +100,21 @@ class Recording:
     def _keep(self, side: int, start: float, clip: AudioClip) -> None:
         if self._wanted and len(clip.samples):
             self._sounds.append((side, start, clip))
+
+
+def spoken_pieces(side: AudioClip, *, min_seconds: float = 1.0, gap_seconds: float = 0.3) -> list[AudioClip]:
+    """Cut one side of a recording at its silences.
+
+    Args:
+        side: the bot's channel; between two sounds it is exactly zero.
+        min_seconds: shorter pieces are left out.
+        gap_seconds: zeros that separate two pieces.
+    """
+    sounding = np.flatnonzero(side.samples)
+    if not len(sounding):
+        return []
+    breaks = np.flatnonzero(np.diff(sounding) > gap_seconds * side.rate)
+    starts = sounding[np.concatenate([[0], breaks + 1])]
+    ends = sounding[np.concatenate([breaks, [len(sounding) - 1]])] + 1
+    pieces = [AudioClip(side.samples[start:end], side.rate) for start, end in zip(starts, ends, strict=True)]
+    return [piece for piece in pieces if piece.seconds >= min_seconds]

@@ -57,7 +57,7 @@ class Responder:
             return self._generated(heard, None, laps)
         if not heard.tag.in_scope:
             return self._out_of_scope(heard)
-        decision = self._lookup(heard)
+        decision = lookup(self._box, heard, self._scope)
         laps.mark("cache")
         if decision.outcome is Outcome.HIT and decision.entry is not None:
             entry = decision.entry
@@ -95,17 +95,6 @@ class Responder:
     def _out_of_scope(self, turn: Understood) -> Reply:
         text = self._box.phrase("out_of_scope_again" if turn.state.out_of_scope else "out_of_scope")
         return self._reply(turn, text, Decision.OUT_OF_SCOPE, understood=False)
-
-    def _lookup(self, turn: Understood) -> CacheDecision:
-        query = CacheQuery(
-            text=turn.user.text,
-            intent=turn.tag.label,
-            cacheability=self._box.knowledge.cacheability(turn.tag.label),
-            signature=turn.signature,
-            context_dependent=turn.points_back,
-            personal=turn.personal,
-        )
-        return self._box.cache.lookup(query, self._scope)
 
     def _generated(self, turn: Understood, looked_up: CacheDecision | None, laps: Laps) -> Reply:
         """Let the engine answer; `looked_up` is None for a task, which no cache may answer."""
@@ -190,6 +179,19 @@ class Responder:
             values=tuple(value.canonical() for value in turn.user.values if not value.personal),
             cache=cache,
         )
+
+
+def lookup(box: Toolbox, turn: Understood, scope: CacheScope) -> CacheDecision:
+    """Ask the cache about a turn."""
+    query = CacheQuery(
+        text=turn.user.text,
+        intent=turn.tag.label,
+        cacheability=box.knowledge.cacheability(turn.tag.label),
+        signature=turn.signature,
+        context_dependent=turn.points_back,
+        personal=turn.personal,
+    )
+    return box.cache.lookup(query, scope)
 
 
 def _cache_record(decision: CacheDecision) -> CacheRecord:

@@ -14,7 +14,7 @@ from loguru import logger
 
 from serving.audio import AudioClip
 from serving.call import machine as m
-from serving.call.caller import Caller, CallerLine
+from serving.call.caller import Caller, CallerLine, Feedback
 from serving.call.clock import Clock, Laps
 from serving.call.dialogue import DialogueState, HeardTurn
 from serving.call.hearing import Line, Utterance, listen
@@ -76,9 +76,11 @@ class CallSession:
         self._turns: list[TurnRecord] = []
         self._ledger = PlayoutLedger()
         self._talk_s = 0.0
+        self._caller: Caller | None = None
 
     def run(self, caller: Caller) -> CallRecord:
         """Carry a whole call through and return its finished record."""
+        self._caller = caller
         self.start()
         while not self.ended:
             line = caller.next_line()
@@ -295,12 +297,15 @@ class CallSession:
             observer.turn_committed(record)
 
     def _end(self, ending: m.Ending) -> None:
+        feedback = self._caller.feedback if self._caller else Feedback()
         self._call = replace(
             self._call,
             ended_at=datetime.now(UTC),
             ending=ending,
             duration_s=self._clock.now(),
             talk_s=self._talk_s,
+            confirmed=feedback.confirmed,
+            survey=feedback.survey,
             recording=self._write_recording(),
             turns=self.turns,
         )

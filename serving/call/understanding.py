@@ -47,7 +47,7 @@ def understand(
     tag = tagger.tag(turn.text)
     laps.mark("intent")
     redacted = redact(turn.text, values, known=state.placeholders)
-    key = box.signer.sign(turn.text, values)
+    key = box.signer.sign(turn.text)
     facets = box.signer.lexicon.found(turn.text)
     user = UserTurn(redacted.text, tag, redacted.values, facets, policy.task_of(tag, values, state.pending))
     after = replace(

@@ -5,7 +5,6 @@ downloaded and no code of a model folder is run. Everything here is float32 and,
 immutable, so that any number of threads may share one encoder.
 """
 
-import contextlib
 import copy
 import hashlib
 import importlib.util

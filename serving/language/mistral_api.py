@@ -162,7 +162,7 @@ class MistralLlm:
         remaining = max(deadline - time.monotonic(), 0.001)
         answer = self._chat.stream(
             model=self._model,
-            messages=wire_messages(messages),  # type: ignore[arg-type]  # the SDK takes plain mappings too
+            messages=wire_messages(messages),  # the SDK takes plain mappings too
             max_tokens=request.max_tokens,
             temperature=0.0,
             timeout_ms=max(int(remaining * 1_000), 1),

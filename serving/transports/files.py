@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from serving.audio import read_wav
-from serving.call.caller import CallerLine
+from serving.call.caller import CallerLine, Feedback
 
 
 class WavCaller:
@@ -19,6 +19,7 @@ class WavCaller:
     """
 
     transport = "wav"
+    feedback = Feedback()
 
     def __init__(self, paths: Iterable[Path], *, max_seconds: float) -> None:
         self._clips = iter([read_wav(path, max_seconds=max_seconds) for path in paths])
@@ -37,6 +38,7 @@ class TextCaller:
     """
 
     transport = "text"
+    feedback = Feedback()
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines: Iterator[str] = iter(lines)

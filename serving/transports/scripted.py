@@ -3,7 +3,7 @@
 import zlib
 
 from serving.audio import AudioClip, add_noise, concatenate
-from serving.call.caller import CallerLine
+from serving.call.caller import CallerLine, Feedback
 from serving.call.script import CallScript, ScriptTurn
 from serving.speech.protocols import TtsEngine
 from serving.spoken import verbalise
@@ -21,6 +21,7 @@ class ScriptCaller:
         self.transport = "script" if voice else "script-text"
         self._turns = iter(script.turns)
         self._voice = voice
+        self.feedback = Feedback(script.outcome == "resolved", script.survey)
 
     def next_line(self) -> CallerLine | None:
         """The next line of the script."""

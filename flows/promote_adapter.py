@@ -1,0 +1,149 @@
+"""Flow promote-adapter: judge → warm the new cache scope → move the champion alias → event.
+
+    python -m flows.promote_adapter
+
+A promotion means a new cache scope; it is filled before the alias moves, so that the first caller after the
+promotion finds the cache warm. Rollback is a flow of its own below.
+"""
+
+from dataclasses import dataclass
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+
+from flows.judging import judge_version
+from flows.progress import report
+from serving.adapters.audit import operator_name
+from serving.errors import RefusedError
+from serving.settings import Settings
+
+PROMOTED = "adapter.promoted"
+"""Event that the cache-building deployment listens to."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionOutcome:
+    """What the flow did.
+
+    Attributes:
+        promoted: false after a dry run.
+        cache_entries: entries in the scope of the new champion.
+    """
+
+    name: str
+    version: int
+    champion_before: int | None
+    gate: str
+    promoted: bool
+    cache_entries: int
+
+
+@task(cache_policy=NO_CACHE)
+def judge(name: str, version: int, waive: dict[str, str]) -> str:
+    """Have a passing decision against the present champion stored with the version."""
+    settings = Settings.load()
+    verdict = judge_version(
+        settings, name, version, by=operator_name(settings.operator), waived=waive or None
+    )
+    for check in verdict.decision.checks:
+        report(f"gate: {check.name}", int(check.passed is not False), 1, check.detail)
+    if not verdict.decision.passed:
+        failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.decision.failures)
+        raise RefusedError(f"The gate refused {name}/{version}. {failed}.", advice="Train a better one.")
+    return verdict.decision.status
+
+
+@task(cache_policy=NO_CACHE)
+def warm_scope(name: str, version: int) -> int:
+    """Fill the cache scope that calls with this version will use; returns its entries."""
+    from flows.cache_scope import build_scope
+
+    settings = Settings.load()
+    built = build_scope(settings, name, version, actor=operator_name(settings.operator))
+    report("cache scope", 1, 1, f"{built.entries} entries")
+    return built.entries
+
+
+@task(cache_policy=NO_CACHE)
+def move_champion(name: str, version: int, reason: str) -> int | None:
+    """Move the alias and write the audit; returns the champion before."""
+    from serving.adapters.promotion import promote
+    from serving.adapters.registry import AdapterRegistry
+
+    settings = Settings.load()
+    registry = AdapterRegistry.from_settings(settings)
+    done = promote(registry, name, version, by=operator_name(settings.operator), reason=reason)
+    report("champion", 1, 1, f"{name}/{version}")
+    return done.champion_before
+
+
+@task(cache_policy=NO_CACHE)
+def announce(name: str, version: int) -> None:
+    """Emit the event that other deployments may wait for."""
+    emit_event(
+        PROMOTED,
+        resource={"prefect.resource.id": f"adapter.{name}", "name": name},
+        payload={"version": version},
+    )
+
+
+@flow(name="promote-adapter")
+def promote_adapter(
+    name: str = "banking-lora",
+    version: int | None = None,
+    reason: str = "promoted by the flow promote-adapter",
+    waive: dict[str, str] | None = None,
+    dry_run: bool = False,
+) -> PromotionOutcome:
+    """Promote a version that passes the gate.
+
+    Args:
+        name: registered model.
+        version: its number; default: the challenger.
+        reason: written into the audit.
+        waive: a written reason for each check of the gate that a person overrules.
+        dry_run: judge and say what would happen; nothing moves.
+    """
+    chosen = version if version is not None else _challenger(name)
+    gate = judge(name, chosen, waive or {})
+    if dry_run:
+        return PromotionOutcome(name, chosen, None, gate, promoted=False, cache_entries=0)
+    entries = warm_scope(name, chosen)
+    before = move_champion(name, chosen, reason)
+    announce(name, chosen)
+    return PromotionOutcome(name, chosen, before, gate, promoted=True, cache_entries=entries)
+
+
+@task(cache_policy=NO_CACHE)
+def swap_back(name: str, reason: str) -> int:
+    """Swap champion and previous; returns the version that serves now."""
+    from serving.adapters.promotion import rollback
+    from serving.adapters.registry import AdapterRegistry
+
+    settings = Settings.load()
+    registry = AdapterRegistry.from_settings(settings)
+    return rollback(registry, name, by=operator_name(settings.operator), reason=reason).champion_after
+
+
+@flow(name="rollback-adapter")
+def rollback_adapter(
+    name: str = "banking-lora", reason: str = "rolled back by the flow rollback-adapter"
+) -> int:
+    """Go back to the previous champion; its cache scope is still there."""
+    version = swap_back(name, reason)
+    announce(name, version)
+    return version
+
+
+def _challenger(name: str) -> int:
+    from serving.adapters.registry import AdapterRegistry
+    from serving.adapters.versions import CHALLENGER
+
+    return AdapterRegistry.from_settings(Settings.load()).get(name, CHALLENGER).version
+
+
+if __name__ == "__main__":
+    from flows.environment import run_command
+
+    run_command("promote")

@@ -1,0 +1,97 @@
+"""MLflow runs: one experiment for each kind of work, explicit run ids, own hashes as tags.
+
+The client is used without MLflow's global active run, which is empty in the threads of Prefect's task
+runner. Whoever reads runs compares metrics here; the registry of adapters is `serving/adapters/registry`.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from serving.adapters.registry import quiet_mlflow
+from serving.settings import Settings
+
+
+class Experiment(StrEnum):
+    """Where runs are filed."""
+
+    ADAPTERS = "voicebot/adapters"
+    CACHE = "voicebot/cache"
+    SPEECH = "voicebot/speech"
+    KPI = "voicebot/kpi"
+
+
+@dataclass(slots=True)
+class TrackedRun:
+    """A run that is being filled.
+
+    Attributes:
+        run_id: MLflow's id.
+    """
+
+    run_id: str
+    _client: Any = field(repr=False)
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Log parameters; values longer than MLflow takes are cut."""
+        for name, value in params.items():
+            self._client.log_param(self.run_id, name, str(value)[:500])
+
+    def log_metrics(self, metrics: Mapping[str, float | None], *, step: int = 0) -> None:
+        """Log numbers; None is left out rather than logged as zero."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1_000)
+        found = [
+            Metric(name, float(value), now, step) for name, value in metrics.items() if value is not None
+        ]
+        if found:
+            self._client.log_batch(self.run_id, metrics=found)
+
+    def log_files(self, folder: Path, place: str = "") -> None:
+        """Copy a folder's files into the run's artifacts."""
+        self._client.log_artifacts(self.run_id, str(folder), place or None)
+
+    def log_json(self, name: str, value: object) -> None:
+        """Store a JSON document as an artifact."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+            self._client.log_artifact(self.run_id, str(path))
+
+
+@contextmanager
+def tracked_run(
+    settings: Settings, experiment: Experiment, name: str, tags: Mapping[str, str] | None = None
+) -> Iterator[TrackedRun]:
+    """A run that ends as FINISHED, or as FAILED where the block raises.
+
+    Args:
+        settings: where MLflow keeps its database and artifacts.
+        experiment: created on first use, with its artifacts inside `settings.mlruns`.
+        name: shown in the list of runs.
+        tags: such as hashes of data and code.
+    """
+    quiet_mlflow()
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=settings.mlflow_uri, registry_uri=settings.mlflow_uri)
+    found = client.get_experiment_by_name(experiment.value)
+    if found is None:
+        place = (settings.mlruns / "artifacts" / experiment.value).resolve()
+        id_ = client.create_experiment(experiment.value, artifact_location=str(place))
+    else:
+        id_ = found.experiment_id
+    run = client.create_run(id_, run_name=name, tags=dict(tags or {}))
+    try:
+        yield TrackedRun(run.info.run_id, client)
+    except BaseException:
+        client.set_terminated(run.info.run_id, "FAILED")
+        raise
+    client.set_terminated(run.info.run_id, "FINISHED")

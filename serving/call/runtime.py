@@ -1,0 +1,197 @@
+"""A server's parts, put together once: settings to knowledge, engines, adapter, cache, tools, records.
+
+This is the only place that knows all of them. Opening a runtime loads models; calls that it opens afterwards
+share them, and each keeps the adapter and the cache scope that it began with.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from serving.adapters.live import LiveAdapter, ServedAdapter
+from serving.cache.lookup import SemanticCache
+from serving.cache.signature import RULES, Signer
+from serving.cache.types import CacheScope
+from serving.call.clock import Clock, FileClock
+from serving.call.ports import CallObserver, Engines, Journal
+from serving.call.record import CallRecord
+from serving.call.responder import Responder
+from serving.call.scope import ScopeParts, scope_for
+from serving.call.session import CallSession, new_call_id
+from serving.call.store import CallStore
+from serving.call.toolbox import Toolbox
+from serving.language.choice import choose_llm
+from serving.language.embedded import EmbeddedResponder
+from serving.language.encoder import SentenceEncoder, load_encoder, use_one_thread
+from serving.language.knowledge import load_knowledge
+from serving.language.lexicon import load_lexicon
+from serving.settings import Settings
+from serving.speech.engines import choose_stt, choose_tts
+from serving.speech.vad import SileroVad
+from serving.spoken.values import Kind
+from serving.telemetry.metrics import TurnMetrics
+from serving.telemetry.redaction import keyed_hash, load_pii_key
+from serving.tools.bank import bank_tools
+from serving.tools.compliance import load_compliance
+from serving.tools.executor import ToolExecutor
+from serving.tools.rates import load_rates
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An engine that was chosen at start, and why."""
+
+    role: str
+    name: str
+    model: str
+    reason: str
+
+
+class Runtime:
+    """All that a server keeps between calls. Use it as a context manager.
+
+    Args:
+        settings: the installation.
+        voice: whether calls are spoken; without it no speech engine is loaded.
+        today: the bank's day, for rates and wordings.
+
+    Raises:
+        VoicebotError: a part cannot be had; the message says what to do.
+    """
+
+    def __init__(
+        self, settings: Settings, *, voice: bool, today: Callable[[], date] = lambda: datetime.now(UTC).date()
+    ) -> None:
+        use_one_thread()
+        self.settings = settings
+        self.metrics = TurnMetrics()
+        self.encoder: SentenceEncoder = load_encoder(settings.encoder)
+        self._key = load_pii_key(settings)
+        self.knowledge = load_knowledge(settings.data / "knowledge" / "answers.yaml")
+        rates = load_rates(settings.data / "knowledge" / "rates.yaml")
+        texts = load_compliance(settings.data / "compliance")
+        lexicon = load_lexicon(settings.data / "lexicons" / "signature.yaml")
+        embedded = EmbeddedResponder(self.knowledge.prompts)
+        llm = choose_llm(settings, lambda: embedded)
+        self.signer = Signer(
+            lexicon, lambda kind, value: keyed_hash(kind, value, self._key), settings.currency
+        )
+        self.cache = SemanticCache(settings.home / "cache", self.encoder, threshold=settings.cache_threshold)
+        tools = bank_tools(
+            rates, texts, bank_name=settings.bank_name, jurisdiction=settings.jurisdiction, today=today
+        )
+        self.executor = ToolExecutor(tools, timeout_s=settings.tool_timeout_s)
+        self.records = CallStore(settings.records_url)
+        self.scope_parts = ScopeParts(
+            settings.tenant,
+            settings.locale,
+            (self.knowledge.sha256, rates.sha256, texts.sha256, lexicon.sha256, RULES),
+            settings.bank_name,
+            llm.engine.info,
+            self.encoder.fingerprint,
+        )
+        self.box = Toolbox(
+            knowledge=self.knowledge,
+            signer=self.signer,
+            cache=self.cache,
+            llm=llm.engine,
+            fallback=embedded,
+            executor=self.executor,
+            notice_flows={text.id: text.flow_type.value for text in texts.texts},
+            confirm_below=settings.confirm_below,
+            today=today,
+            currency=settings.currency,
+            bank_name=settings.bank_name,
+            greeting=self.knowledge.prompt("greeting").format(bank_name=settings.bank_name),
+        )
+        self.choices = [Choice("llm", llm.engine.info.name, llm.engine.info.model, llm.reason)]
+        self._engines = self._speech(settings) if voice else Engines(None, None, None)
+        self.adapter = LiveAdapter.from_settings(settings, self.encoder)
+
+    def _speech(self, settings: Settings) -> Engines:
+        stt, tts = choose_stt(settings), choose_tts(settings)
+        self.choices += [
+            Choice("stt", stt.engine.info.name, stt.engine.info.model, stt.reason),
+            Choice("tts", tts.engine.info.name, tts.engine.info.model, tts.reason),
+        ]
+        return Engines(stt.engine, tts.engine, SileroVad())
+
+    def start(self) -> Self:
+        """Load the adapter that shall serve and warm everything that a first turn would wait for.
+
+        Raises:
+            MissingError: there is no adapter at all.
+        """
+        self.adapter.start()
+        self.cache.warm(self.scope(self.adapter.current))
+        self.adapter.current.tagger.tag("warm up")
+        return self
+
+    def close(self) -> None:
+        """Stop watching for promotions and let running writes finish."""
+        self.adapter.close()
+        self.executor.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def scope(self, served: ServedAdapter) -> CacheScope:
+        """The cache scope of calls that use an adapter."""
+        return scope_for(self.scope_parts, served.identity)
+
+    def open_call(
+        self,
+        transport: str,
+        *,
+        script: str = "",
+        caller_id: str = "",
+        observers: tuple[CallObserver, ...] = (),
+        clock: Clock | None = None,
+        typed: bool = False,
+    ) -> CallSession:
+        """A session for a new call, with the adapter that serves at this moment.
+
+        Args:
+            transport: how the caller reaches us.
+            script: id of the call script, for scripted calls.
+            caller_id: the caller's number or customer id; only its keyed hash is stored.
+            observers: who watches besides the metrics.
+            clock: the call's time; default: a file clock that starts now.
+            typed: no speech engine takes part, even where there are some.
+        """
+        served = self.adapter.current
+        scope = self.scope(served)
+        engines = Engines(None, None, None) if typed else self._engines
+        call = CallRecord(
+            call_id=new_call_id(),
+            started_at=datetime.now(UTC),
+            transport=transport,
+            adapter=served.version,
+            cache_scope=scope.key,
+            engines={**engines.names(), "llm": self.box.llm.info.name},
+            script=script,
+            caller=keyed_hash(Kind.ACCOUNT, caller_id, self._key) if caller_id else "",
+        )
+        return CallSession(
+            Responder(self.box, served.tagger, scope),
+            engines,
+            self.settings,
+            clock or FileClock(time.perf_counter),
+            call,
+            Journal(self.records, (self.metrics, *observers), self._recording_path(call, engines)),
+        )
+
+    def _recording_path(self, call: CallRecord, engines: Engines) -> Path | None:
+        if not self.settings.keep_recordings or engines.tts is None:
+            return None
+        day = call.started_at.strftime("%Y-%m-%d")
+        return self.settings.home / "recordings" / day / f"{call.call_id}.wav"

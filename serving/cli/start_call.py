@@ -1,0 +1,102 @@
+"""`start-call`: one call from files, typed lines or a script, or a server for many."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.cli.console import command_errors, print_json, rich_console
+from serving.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from serving.call.caller import Caller
+    from serving.settings import Settings
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def start_call(
+    files: Annotated[list[Path] | None, typer.Argument(help="Further files of --wav.")] = None,
+    wav: Annotated[list[Path] | None, typer.Option(help="Audio files of the caller, in order.")] = None,
+    text: Annotated[bool, typer.Option("--text", help="Type the caller's turns, one a line.")] = False,
+    script: Annotated[str, typer.Option(help="A script of data/calls, spoken by a synthetic caller.")] = "",
+    typed: Annotated[bool, typer.Option("--typed", help="With --script: type it instead.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve typed calls over HTTP.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the call's record as JSON at the end.")
+    ] = False,
+) -> None:
+    """Take a call through the whole loop and store its records.
+
+    Choose one of --wav, --text, --script or --serve. Exit codes: 0 the call went through, 2 bad input,
+    3 something is missing (an adapter, a model, a script), 4 something does not answer.
+    """
+    with command_errors():
+        wavs = [*(wav or []), *(files or [])]
+        if [bool(wavs), text, bool(script), serve].count(True) != 1:
+            raise InvalidInputError("Choose exactly one of --wav FILE…, --text, --script NAME and --serve.")
+        if wavs and not wav:
+            raise InvalidInputError("Files need --wav before them.")
+        from serving.settings import Settings
+        from serving.telemetry.logs import configure_logs
+
+        settings = Settings.load()
+        configure_logs(settings)
+        if serve:
+            from serving.services.orchestrator import serve as serve_http
+
+            serve_http(settings)
+        else:
+            _one_call(settings, wavs, script, typed=typed or text, as_json=as_json)
+
+
+def _one_call(settings: "Settings", wavs: list[Path], script: str, *, typed: bool, as_json: bool) -> None:
+    from serving.call.runtime import Runtime
+    from serving.cli.turn_view import ConsoleObserver
+
+    caller = _caller(settings, wavs, script, typed=typed)  # bad input is told before models are loaded
+    console = rich_console()
+    with Runtime(settings, voice=not typed) as runtime:
+        if not as_json:
+            for choice in runtime.choices:
+                console.print(f"{choice.role}: {choice.name} ({choice.model}): {choice.reason}", style="dim")
+            console.print()
+        observers = () if as_json else (ConsoleObserver(console),)
+        session = runtime.open_call(caller.transport, script=script, observers=observers, typed=typed)
+        record = session.run(caller)
+    if as_json:
+        print_json(record)
+
+
+def _caller(settings: "Settings", wavs: list[Path], script: str, *, typed: bool) -> "Caller":
+    from serving.transports.files import TextCaller, WavCaller
+
+    if wavs:
+        return WavCaller(wavs, max_seconds=settings.max_wav_s)
+    if not script:
+        return TextCaller(_typed_lines())
+    from serving.call.script import load_script
+    from serving.speech.engines import caller_tts
+    from serving.transports.scripted import ScriptCaller
+
+    found = load_script(settings.data / "calls", script)
+    return ScriptCaller(found, None if typed else caller_tts(settings))
+
+
+def _typed_lines() -> Iterator[str]:
+    """Lines from the terminal with a prompt, or from a pipe; end of file hangs up."""
+    while True:
+        if sys.stdin.isatty():
+            sys.stdout.write("you> ")
+            sys.stdout.flush()
+        line = sys.stdin.readline()
+        if not line:
+            return
+        yield line
+
+
+if __name__ == "__main__":
+    app()

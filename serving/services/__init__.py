@@ -1,0 +1,1 @@
+"""The same objects behind HTTP."""

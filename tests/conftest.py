@@ -1,0 +1,55 @@
+"""Fixtures that tests of several packages share. Nothing here trains or loads a model by itself."""
+
+import os
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from serving.settings import Settings, default_data_dir
+
+if TYPE_CHECKING:
+    from serving.language.encoder import SentenceEncoder
+
+TODAY = date(2026, 11, 20)
+"""A day on which every rate and wording of the project's data is in force."""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see the defaults, not the environment of whoever runs them."""
+    for name in [name for name in os.environ if name.startswith("VOICEBOT_") and name != "VOICEBOT_SHARED_DATA"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """An empty installation of its own."""
+    return Settings(home=tmp_path / "var", mlruns=tmp_path / "mlruns")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The project's data."""
+    return default_data_dir()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real data beside the checkout; tests that need it are skipped, visibly, without it."""
+    folder = Path(os.environ.get("VOICEBOT_SHARED_DATA", "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Iterator["SentenceEncoder"]:
+    """The default sentence encoder from its wheel."""
+    from serving.language.encoder import load_encoder, use_one_thread
+
+    use_one_thread()
+    yield load_encoder()
