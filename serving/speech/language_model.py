@@ -1,7 +1,7 @@
 """The bank's own language model for pocketsphinx: from the project's text to files it can load.
 
-`project_text` gathers what callers say (training utterances, questions, number phrases) and never
-opens `data/calls`, which is test material. `build_language_model` turns lines into a trigram and
+`project_text` gathers what callers say (training utterances, questions, answers, number phrases) and
+never opens `data/calls`, which is test material. `build_language_model` turns lines into a trigram and
 its pronunciation dictionary, once per text: the folder is named by the text's hash and appears
 complete or not at all.
 """
@@ -21,6 +21,7 @@ from serving.speech.espeak_tts import espeak_library
 from serving.speech.ngram import train_ngram
 from serving.speech.number_phrases import standalone_phrases, with_other_values
 from serving.speech.pronunciation import pronounce, read_dictionary, write_dictionary
+from serving.speech.sentences import speakable_sentences
 from serving.spoken.verbalise import verbalise
 
 _VERSION = 1
@@ -49,8 +50,9 @@ class LanguageModelFiles:
 def project_text(data_dir: Path, currency: str = "USD") -> list[str]:
     """What callers say to this bank, one utterance a line, figures in words.
 
-    The training utterances of every intent, the questions of the knowledge base and of the cache
-    pairs, those of them that say a value again with other values, and number phrases by themselves.
+    The training utterances of every intent, the questions and approved answers of the knowledge base
+    (callers repeat its terms), the questions of the cache pairs, those lines that say a value again
+    with other values, and number phrases by themselves.
 
     Args:
         data_dir: the project's data folder.
@@ -69,7 +71,7 @@ def project_text(data_dir: Path, currency: str = "USD") -> list[str]:
     lines = [line for path in intents for line in _training_utterances(path)]
     answers = data_dir / "knowledge" / "answers.yaml"
     if answers.is_file():
-        lines += _questions(answers)
+        lines += _knowledge(answers)
     pairs = data_dir / "cache_pairs" / "pairs.jsonl"
     if pairs.is_file():
         lines += _pair_questions(pairs)
@@ -185,13 +187,18 @@ def _training_utterances(path: Path) -> list[str]:
     return _texts(lines, path)
 
 
-def _questions(path: Path) -> list[str]:
+def _knowledge(path: Path) -> list[str]:
+    """Questions, and answers sentence by sentence."""
     content = _yaml(path)
     try:
-        lines = [line for answer in content["answers"] for line in answer["questions"]]
+        questions = [line for entry in content["answers"] for line in entry["questions"]]
+        answers = [entry["answer"] for entry in content["answers"]]
     except (KeyError, TypeError) as error:
-        raise InvalidInputError(f"{path} is not a knowledge file; each answer needs `questions`.") from error
-    return _texts(lines, path)
+        raise InvalidInputError(
+            f"{path} is not a knowledge file; each answer needs `questions` and `answer`."
+        ) from error
+    sentences = [sentence for text in _texts(answers, path) for sentence in speakable_sentences(text)]
+    return [*_texts(questions, path), *sentences]
 
 
 def _pair_questions(path: Path) -> list[str]:
