@@ -1,7 +1,8 @@
 """Filling a scope from the approved knowledge: one entry for each phrasing of each cacheable answer.
 
 The same knowledge and scope give the same entries, so building twice changes nothing but the generation.
-An answer that must never be reused, or whose question holds personal data, is left out and counted.
+What the cache would answer is what the knowledge answers: a question for which it would choose another
+answer, or one that holds personal data, stops the build before anything is written.
 """
 
 import hashlib
@@ -11,10 +12,12 @@ from pathlib import Path
 
 from serving.cache.index import publish
 from serving.cache.signature import Signer
-from serving.cache.store import CacheStore, exact_key
-from serving.cache.types import CacheEntry, CacheScope
+from serving.cache.store import CacheStore
+from serving.cache.types import CacheEntry, CacheScope, exact_key
+from serving.errors import InvalidInputError
 from serving.language.knowledge import Answer, Cacheability, Knowledge
 from serving.language.protocols import Embedder
+from serving.telemetry.redaction import contains_personal
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,14 @@ def build_from_knowledge(
 
     Raises:
         ValueError: the embedder is not the scope's.
+        InvalidInputError: a question of the knowledge that must not become an entry.
     """
     if embedder.fingerprint != scope.embedder:
         raise ValueError("the embedder is not the one that the scope names")
     usable = [answer for answer in knowledge.answers if _usable(answer, now.date())]
+    for answer in usable:
+        _check(answer, knowledge, signer, now.date())
+    # By id: questions that differ in punctuation alone are one entry.
     found = [
         _entry(question, answer, scope, signer, now) for answer in usable for question in answer.questions
     ]
@@ -82,6 +89,20 @@ def build_from_knowledge(
 def _usable(answer: Answer, today: date) -> bool:
     expired = answer.valid_until is not None and answer.valid_until < today
     return answer.cacheability is not Cacheability.NEVER and not expired
+
+
+def _check(answer: Answer, knowledge: Knowledge, signer: Signer, today: date) -> None:
+    """Refuse questions that the knowledge would answer otherwise, and personal ones."""
+    for question in answer.questions:
+        if contains_personal(question):
+            raise InvalidInputError(f"A question of the approved answer {answer.id} holds personal data.")
+        best = knowledge.best(answer.intent, signer.lexicon.found(question), today)
+        if best is not answer:
+            raise InvalidInputError(
+                f"Question {question!r} of the approved answer {answer.id} belongs to "
+                f"{best.id if best else 'none'}, by the words in it.",
+                advice="Move it there, or change `applies_to` or the lexicon.",
+            )
 
 
 def _entry(question: str, answer: Answer, scope: CacheScope, signer: Signer, now: datetime) -> CacheEntry:

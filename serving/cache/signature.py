@@ -8,17 +8,17 @@ signature ever compete. It knows no intents and no test cases.
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from serving.language.lexicon import Lexicon, words
+from serving.language.lexicon import Lexicon, unaccented, unreadable, words
 from serving.spoken import parse
 from serving.spoken.given_names import GIVEN_NAMES
-from serving.spoken.values import Kind
+from serving.spoken.values import Kind, TypedValue
 
-
-RULES = "2"
-"""Version of the rules below, part of the cache scope: stored signatures of other rules are not comparable."""
+RULES = "3"
+"""Version of the rules below, part of the cache scope: signatures of other rules are not comparable."""
 
 
 class PersonalHash(Protocol):
@@ -31,7 +31,10 @@ class PersonalHash(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Sorted (facet, value) pairs; equal signatures mean "nothing visible sets them apart"."""
+    """(Facet, value) pairs by facet; equal signatures mean "nothing visible sets them apart".
+
+    Values of one facet are in order of mention: from 5 % to 7 % is not from 7 % to 5 %.
+    """
 
     facets: tuple[tuple[str, str], ...]
 
@@ -71,30 +74,34 @@ class Signer:
         """Signature of a question, from its true text.
 
         Values are read without knowing the day, so that "tomorrow" is a facet and no date: a stored
-        question and the same question on another day have one signature.
+        question and the same question on another day have one signature. Negations are counted rather
+        than cancelled: "no fee and no minimum" is not "a fee and a minimum".
         """
-        values = parse(text, currency=self.currency)
-        pairs = {(facet, value) for facet, found in self.lexicon.found(text).items() for value in found}
-        pairs |= {("person", self.personal(Kind.NAME, name)) for name in _people(text)}
-        if self.lexicon.negated(text):
-            pairs.add(("negated", "yes"))
-        for value in values:
-            if value.personal:
-                pairs.add((f"personal_{value.kind}", self.personal(value.kind, str(value.value))))
-            elif value.canonical() != _ONE:
-                pairs.add(("value", value.canonical()))
-        return Signature(tuple(sorted(pairs)))
+        pairs = [(facet, value) for facet, values in self.lexicon.found(text).items() for value in values]
+        pairs += [self._value(value) for value in parse(unaccented(text), currency=self.currency)]
+        pairs += [("person", self.personal(Kind.NAME, name)) for name in _people(text)]
+        pairs += [("unreadable", self.personal(Kind.NAME, word)) for word in unreadable(text)]
+        negations = self.lexicon.negations(text)
+        if negations:
+            pairs.append(("negations", str(negations)))
+        return _signature(pair for pair in pairs if pair != _ONE)
+
+    def _value(self, value: TypedValue) -> tuple[str, str]:
+        if value.personal:
+            return f"personal_{value.kind}", self.personal(value.kind, str(value.value))
+        return value.kind.value, value.canonical().partition(":")[2]
+
+
+_ONE = (Kind.COUNT.value, "1")
+"""A bare "one" is nearly always a pronoun ("a new one") and says no more than the singular does."""
+
+
+def _signature(pairs: Iterable[tuple[str, str]]) -> Signature:
+    """Each pair once; sorting is stable, so values of a facet stay in order of mention."""
+    return Signature(tuple(sorted(dict.fromkeys(pairs), key=lambda pair: pair[0])))
 
 
 def _people(text: str) -> list[str]:
     """Given names with the word behind them, also of people who are only spoken about."""
-    tokens = words(text)
-    return [
-        " ".join(tokens[index : index + 2]).removesuffix("'s")
-        for index, token in enumerate(tokens)
-        if token.removesuffix("'s") in GIVEN_NAMES
-    ]
-
-
-_ONE = f"{Kind.COUNT}:1"
-"""A bare "one" is nearly always a pronoun ("a new one") and says no more than the singular does."""
+    tokens = [word.removesuffix("'s") for word in words(text)]
+    return [" ".join(tokens[at : at + 2]) for at, token in enumerate(tokens) if token in GIVEN_NAMES]

@@ -6,6 +6,7 @@ carries the reason for it, and every doubt is a miss.
 
 import hashlib
 import json
+import unicodedata
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -52,6 +53,7 @@ class CacheEntry:
     Attributes:
         id: hash of scope, intent and normalised question.
         answer: text without compliance wording; `disclosures` name what must be said beside it.
+        signature: of `question`; only a turn of the same signature may get the answer.
         source: `knowledge:<answer id>`, or the engine that wrote it.
         expires_at: UTC time after which it is not served; absolute, a hit never extends it.
         accuracy: belief that a hit on it is right, 0 to 1.
@@ -135,3 +137,18 @@ class CacheDecision:
     similarity: float | None = None
     entry: CacheEntry | None = None
     neighbour: str = ""
+
+
+def exact_key(text: str) -> str:
+    """A text without case, width, punctuation and spacing: what "the same words" means."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(c if _says_something(c) else " " for c in folded).split())
+
+
+def _says_something(character: str) -> bool:
+    return character.isalnum() or character in "%<>_" or unicodedata.category(character) in {"Sc", "Mn", "Mc"}
+
+
+def bucket(intent: str, signature: Signature) -> str:
+    """Entries compete only inside one bucket: same intent, same signature."""
+    return f"{intent}:{signature.key[:32]}"

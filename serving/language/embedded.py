@@ -20,6 +20,23 @@ LOAN_QUOTE = "loan_payment_quote"
 PAYMENT_PLAN = "payment_plan_quote"
 TASKS = frozenset({LOAN_QUOTE, PAYMENT_PLAN})
 """Intents that are answered by tools."""
+_PLAN = frozenset(
+    {"amount", "term", "rate", "payment", "extra", "months", "months_saved", "interest", "interest_saved",
+     "payoff"}
+)  # fmt: skip
+PHRASES: Mapping[str, frozenset[str]] = {
+    "not_in_rate_sheet": frozenset({"product"}),
+    "quote": frozenset({"amount", "term", "rate", "product", "payment", "total", "interest"}),
+    "plan": _PLAN,
+    "plan_without_extra": _PLAN,
+    "plan_step": frozenset({"from_month", "to_month", "payment", "rate"}),
+    **dict.fromkeys(
+        ("rate_expired", "missing_amount", "missing_term", "missing_amount_and_term", "cannot_compute",
+         "plan_steps_unclear", "no_approved_answer"),
+        frozenset(),
+    ),
+}  # fmt: skip
+"""The phrases used here, and what each may be filled with."""
 _ID_LETTERS = string.ascii_letters + string.digits
 
 
@@ -28,20 +45,22 @@ class EmbeddedResponder:
 
     Args:
         prompts: the bot's phrases by name (`Knowledge.prompts`).
+        currency: of the bank's loans, ISO 4217.
     """
 
     info = EngineInfo(
         "embedded", "approved answers and tools", "not a language model: no free conversation, no paraphrase"
     )
 
-    def __init__(self, prompts: Mapping[str, str]) -> None:
+    def __init__(self, prompts: Mapping[str, str], currency: str = "USD") -> None:
         self._prompts = prompts
+        self._currency = currency
 
     def stream(self, request: LlmRequest) -> Iterator[LlmEvent]:
         """The next tool call, or the whole answer in one piece."""
         turn = request.turns[-1]
         if turn.task in TASKS:
-            slots = loan_slots(request.turns, turn.task)
+            slots = loan_slots(request.turns, turn.task, currency=self._currency)
             step = self._task_step(turn.task, slots, _results(request.messages))
         else:
             step = request.knowledge[0] if request.knowledge else self._prompts["no_approved_answer"]
@@ -154,7 +173,8 @@ def month_of(day: str) -> str:
 
 
 def _step_fields(step: Mapping[str, Any]) -> dict[str, object]:
-    return {**step, "payment": money(step["payment"]), "rate": percent(step["annual_rate"])}
+    shown = {name: step[name] for name in ("from_month", "to_month")}
+    return {**shown, "payment": money(step["payment"]), "rate": percent(step["annual_rate"])}
 
 
 def _spoken(product: str) -> str:

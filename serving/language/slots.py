@@ -12,9 +12,13 @@ from serving.language.lexicon import words
 from serving.language.protocols import UserTurn
 from serving.spoken.values import Kind, TypedValue
 
+LEAST_AMOUNT = 500
+"""A bare number from here on may be the amount of a loan; smaller ones are read as counts."""
+_ASIDES = frozenset({"repeat_that", "recording_opt_out"})
+"""Intents that interrupt a task without closing it."""
 _EXTRA_BEFORE = frozenset({"extra", "additional", "another", "overpay", "plus", "top"})
-_EXTRA_AFTER = frozenset({"extra", "more", "additional", "top"})
-_MONTHLY = ("a month", "per month", "each month", "every month", "monthly")
+_EXTRA_AFTER = (("extra",), ("more",), ("additional",), ("on", "top"), ("a", "month"), ("per", "month"),
+                ("each", "month"), ("every", "month"), ("monthly",))  # fmt: skip
 _NEAR_WORDS = 3
 
 
@@ -38,17 +42,28 @@ class LoanSlots:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of what must still be asked: `amount`, `term`."""
-        return tuple(name for name, value in (("amount", self.principal), ("term", self.terms)) if not value)
+        """Names of what must still be asked: `amount`, `term`.
+
+        Several terms need as many rates; with one rate or none, nobody knows which of them is meant.
+        """
+        unclear = len(self.terms) > 1 and len(self.rates) < 2
+        known = {"amount": bool(self.principal), "term": bool(self.terms) and not unclear}
+        return tuple(name for name, there in known.items() if not there)
 
 
-def loan_slots(turns: Sequence[UserTurn], task: str) -> LoanSlots:
-    """Gather the slots of a task from its latest unbroken run of turns."""
+def loan_slots(turns: Sequence[UserTurn], task: str, *, currency: str = "USD") -> LoanSlots:
+    """Gather the slots of a task from its latest run of turns.
+
+    Args:
+        turns: the caller's turns of a call.
+        task: the tool intent.
+        currency: of the bank's loans; amounts of another one are none.
+    """
     slots = LoanSlots()
     for turn in _latest_run(turns, task):
         if turn.tag.label == "deny":  # "no, that is not what I said": nothing before it holds
             slots = LoanSlots()
-        found = _of_turn(turn, amount_known=slots.principal is not None)
+        found = _of_turn(turn, currency, amount_known=slots.principal is not None)
         slots = LoanSlots(
             principal=found.principal if found.principal is not None else slots.principal,
             terms=found.terms or slots.terms,
@@ -59,48 +74,56 @@ def loan_slots(turns: Sequence[UserTurn], task: str) -> LoanSlots:
     return slots
 
 
+def is_amount(value: TypedValue) -> bool:
+    """Whether a bare number may be an amount: recognisers drop the word dollars."""
+    return value.kind is Kind.COUNT and Decimal(str(value.value)) >= LEAST_AMOUNT
+
+
 def _latest_run(turns: Sequence[UserTurn], task: str) -> list[UserTurn]:
-    """Turns of the task at the end of the call; another topic in between closes a task."""
+    """Turns of the task at the end of the call; another topic in between closes a task, an aside does not."""
     run: list[UserTurn] = []
     for turn in reversed(turns):
-        if turn.task != task:
+        if turn.task == task:
+            run.append(turn)
+        elif turn.task or (turn.tag.in_scope and turn.tag.label not in _ASIDES):
             break
-        run.append(turn)
     return run[::-1]
 
 
-def _of_turn(turn: UserTurn, *, amount_known: bool) -> LoanSlots:
-    amounts = [value for value in turn.values if value.kind is Kind.MONEY]
-    extras = [value for value in amounts if _is_extra(turn.text, value)]
+def _of_turn(turn: UserTurn, currency: str, *, amount_known: bool) -> LoanSlots:
+    amounts = [value for value in turn.values if value.kind is Kind.MONEY and value.unit == currency]
+    extras = [value for value in amounts if _is_extra(turn, value)]
     principals = [value for value in amounts if value not in extras]
     if not principals and not amount_known:
-        # "twenty thousand": recognisers drop the word dollars, and nothing else has that size.
-        counts = [value for value in turn.values if value.kind is Kind.COUNT]
-        principals = [value for value in counts if Decimal(str(value.value)) >= _LEAST_AMOUNT]
+        principals = [value for value in turn.values if is_amount(value)]
     products = turn.facets.get("product", ())
+    terms = [int(str(value.value)) for value in turn.values if _is_months(value)]
+    rates = _decimals(value for value in turn.values if value.kind is Kind.RATE)
+    if len(set(rates)) < 2:  # "five years, that is sixty months" is one term said twice
+        terms, rates = list(dict.fromkeys(terms)), list(dict.fromkeys(rates))
     return LoanSlots(
         principal=max(_decimals(principals), default=None),
-        terms=tuple(int(str(value.value)) for value in turn.values if _is_months(value)),
-        rates=tuple(_decimals(value for value in turn.values if value.kind is Kind.RATE)),
+        terms=tuple(terms),
+        rates=tuple(rates),
         extra=next(iter(_decimals(extras)), None),
         product=products[0] if len(products) == 1 else "",
     )
-
-
-_LEAST_AMOUNT = 500
-"""A bare number from here on is taken for the amount of a loan; smaller ones are read as counts."""
 
 
 def _is_months(value: TypedValue) -> bool:
     return value.kind is Kind.TERM and value.unit == "months"
 
 
-def _is_extra(text: str, value: TypedValue) -> bool:
-    """Whether the words around an amount make it an extra payment rather than the loan."""
-    before = words(text[: value.start])[-_NEAR_WORDS:]
-    after = words(text[value.end :])[:_NEAR_WORDS]
-    monthly = any(" ".join(after).startswith(phrase) for phrase in _MONTHLY)
-    return bool(_EXTRA_BEFORE & set(before) or _EXTRA_AFTER & set(after[:2]) or monthly)
+def _is_extra(turn: UserTurn, value: TypedValue) -> bool:
+    """Whether the words around an amount, up to the values beside it, make it an extra payment."""
+    start = max((other.end for other in turn.values if other.end <= value.start), default=0)
+    followers = [other for other in turn.values if other.start >= value.end]
+    end = min((other.start for other in followers), default=len(turn.text))
+    before = words(turn.text[start : value.start])[-_NEAR_WORDS:]
+    after = tuple(words(turn.text[value.end : end]))
+    if any(follower.kind is Kind.MONEY for follower in followers) and after in {("extra",), ("additional",)}:
+        after = ()  # it belongs to the amount behind it: "twenty thousand, extra fifty"
+    return bool(_EXTRA_BEFORE & set(before)) or any(after[: len(sign)] == sign for sign in _EXTRA_AFTER)
 
 
 def _decimals(values: Iterable[TypedValue]) -> list[Decimal]:
