@@ -5,22 +5,37 @@ the call's clock. Files of any rate and channel count come in through `read_wav`
 what is not usable speech with a reason. No engine is imported here.
 """
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InvalidInputError
 
+if TYPE_CHECKING:
+    from soundfile import SoundFile
+
 FRAME_SECONDS = 0.02
 """Length of a transport frame, the packet time of telephony (RFC 3551 default)."""
 SPEECH_RATE = 16_000
 """Rate in Hz at which voice activity detection and speech-to-text listen."""
 PCM_SCALE = 32_768.0
+MIN_FILE_RATE = 8_000
+MAX_FILE_RATE = 192_000
+MAX_FILE_SAMPLES = 100_000_000
+"""Of all channels together: 17 minutes of stereo at 48 kHz, 200 MB. A FLAC of silence unpacks to a
+thousand times its size, so that a file's own size limits nothing."""
+_BLOCK = 1 << 16
+_LENGTH_UNKNOWN = 1 << 62
+"""Frames from which libsndfile means that the header names no length."""
+_SIZE_UNKNOWN = 0x7FFF0000
+"""Programs that write a WAV to a pipe cannot know its size and put something at least this large."""
 
 Samples = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float32]
@@ -41,6 +56,8 @@ class AudioClip:
     def __post_init__(self) -> None:
         if self.samples.ndim != 1 or self.samples.dtype != np.int16:
             raise ValueError("AudioClip needs a one-dimensional int16 array")
+        if self.rate < 1:
+            raise ValueError(f"AudioClip needs a positive rate, got {self.rate}")
 
     @property
     def seconds(self) -> float:
@@ -87,9 +104,8 @@ class AudioFrame:
 
 
 def from_floats(values: npt.NDArray[np.floating], rate: int) -> AudioClip:
-    """Clip from floats in [-1, 1]; values outside are limited, never wrapped."""
-    limited = np.clip(np.asarray(values, dtype=np.float64) * PCM_SCALE, -32_768, 32_767)
-    return AudioClip(np.round(limited).astype(np.int16), rate)
+    """Clip from floats in [-1, 1]; values outside are limited, never wrapped, and NaN is silence."""
+    return AudioClip(_pcm(np.asarray(values)), rate)
 
 
 def silence(seconds: float, rate: int) -> AudioClip:
@@ -121,7 +137,8 @@ def read_wav(path: Path, *, max_seconds: float) -> AudioClip:
         max_seconds: longer files are refused before their samples are read.
 
     Raises:
-        InvalidInputError: absent, not audio, cut short, empty, too long, or under 8 kHz.
+        InvalidInputError: absent, not audio, cut short (OGG does not tell), empty, too long or too large,
+            or of a rate outside 8 to 192 kHz.
     """
     channels = read_wav_channels(path, max_seconds=max_seconds)
     if len(channels) == 1:
@@ -135,33 +152,32 @@ def read_wav_channels(path: Path, *, max_seconds: float = float("inf")) -> list[
     import soundfile
 
     if not path.is_file():
-        raise InvalidInputError(f"Audio file {path} does not exist.")
+        raise InvalidInputError(f"Audio file {path} does not exist or is no file.")
     try:
-        info = soundfile.info(str(path))
-        if info.frames == 0:
-            raise InvalidInputError(f"Audio file {path} holds no sound.", advice="Record it again.")
-        if info.samplerate < 8_000:
-            raise InvalidInputError(f"Audio file {path} has {info.samplerate} Hz; 8000 Hz or more is needed.")
-        if info.duration > max_seconds:
-            raise InvalidInputError(
-                f"Audio file {path} is {info.duration:.0f} s long; the limit is {max_seconds:.0f} s.",
-                advice="Split it into single turns, or raise VOICEBOT_MAX_WAV_S.",
-            )
-        samples, rate = soundfile.read(str(path), dtype="int16", always_2d=True)
+        # By descriptor: from a name, soundfile guesses the format and takes .raw for headerless sound.
+        with path.open("rb") as file, soundfile.SoundFile(file.fileno(), closefd=False) as sound:
+            _refuse_unusable(path, sound, max_seconds)
+            if _missing_bytes(path):
+                raise _cut_off(path)
+            samples, rate = _samples(path, sound), sound.samplerate
     except soundfile.LibsndfileError as error:
         raise InvalidInputError(
             f"{path} is not a readable audio file ({error.error_string}).",
             advice="Give WAV, FLAC or OGG.",
         ) from error
-    if len(samples) == 0:
-        raise InvalidInputError(f"Audio file {path} is cut off: its header promises sound that is not there.")
-    return [AudioClip(np.ascontiguousarray(channel), int(rate)) for channel in samples.T]
+    except OSError as error:
+        raise InvalidInputError(f"Audio file {path} cannot be read: {error.strerror}.") from error
+    return [AudioClip(np.ascontiguousarray(channel), rate) for channel in samples.T]
 
 
 def write_wav(path: Path, channels: list[AudioClip]) -> None:
     """Write clips of one rate as the channels of a 16-bit WAV, atomically.
 
     Shorter channels are padded with silence. A call's recording has the caller left, the bot right.
+
+    Raises:
+        OSError: the file cannot be written, for instance because the disk is full; what was there
+            before stays.
     """
     import soundfile
 
@@ -177,5 +193,74 @@ def write_wav(path: Path, channels: list[AudioClip]) -> None:
     try:
         soundfile.write(str(temporary), data, rates.pop(), subtype="PCM_16")
         temporary.replace(path)
+    except (soundfile.LibsndfileError, AssertionError) as error:  # it asserts that all was written
+        raise OSError(errno.EIO, "the sound could not be written", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _pcm(values: npt.NDArray[np.floating]) -> Samples:
+    """Floats of any shape as 16-bit samples."""
+    scaled = np.nan_to_num(values.astype(np.float64) * PCM_SCALE, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    return np.round(np.clip(scaled, -32_768, 32_767)).astype(np.int16)
+
+
+def _refuse_unusable(path: Path, sound: "SoundFile", max_seconds: float) -> None:
+    """Judge a file by its header, before any sample is unpacked."""
+    if sound.frames == 0:
+        raise InvalidInputError(f"Audio file {path} holds no sound.", advice="Record it again.")
+    if not MIN_FILE_RATE <= sound.samplerate <= MAX_FILE_RATE:
+        raise InvalidInputError(
+            f"Audio file {path} has {sound.samplerate} Hz; {MIN_FILE_RATE} to {MAX_FILE_RATE} Hz is needed."
+        )
+    if sound.frames >= _LENGTH_UNKNOWN:
+        raise InvalidInputError(
+            f"Audio file {path} does not say how long it is.", advice="Convert it to WAV."
+        )
+    seconds = sound.frames / sound.samplerate
+    if seconds > max_seconds:
+        raise InvalidInputError(
+            f"Audio file {path} is {seconds:.0f} s long; the limit is {max_seconds:.0f} s.",
+            advice="Split it into single turns, or raise VOICEBOT_MAX_WAV_S.",
+        )
+    if sound.frames * sound.channels > MAX_FILE_SAMPLES:
+        raise InvalidInputError(
+            f"Audio file {path} would unpack to more than {MAX_FILE_SAMPLES:,} samples.",
+            advice="Convert it to 16 kHz mono.",
+        )
+
+
+def _samples(path: Path, sound: "SoundFile") -> Samples:
+    """All samples, int16 of shape (n, channels), unpacked block by block.
+
+    Through floats: read as integers, a float file would come out as silence.
+    """
+    samples = np.zeros((sound.frames, sound.channels), np.int16)
+    filled = 0
+    while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+        samples[filled : filled + len(block)] = _pcm(block)
+        filled += len(block)
+    if filled < len(samples):
+        raise _cut_off(path)
+    return samples
+
+
+def _cut_off(path: Path) -> InvalidInputError:
+    return InvalidInputError(
+        f"Audio file {path} is cut off: its header promises sound that is not there.",
+        advice="Record or copy it again.",
+    )
+
+
+def _missing_bytes(path: Path) -> int:
+    """How many bytes of sound a RIFF header promises beyond the file's end; 0 for other formats."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(12)[0:4] != b"RIFF":
+            return 0
+        while len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                return 0 if length >= _SIZE_UNKNOWN else max(0, file.tell() + length - size)
+            file.seek(length + length % 2, os.SEEK_CUR)
+    return 0

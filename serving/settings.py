@@ -1,13 +1,14 @@
 """All settings of voicebot in one object, read once at an entry point and passed down.
 
 Sources, strongest first: environment (`VOICEBOT_…`), `voicebot.toml` in the working folder
-(or the file that `VOICEBOT_CONFIG` names), the defaults below. Nothing here reads a model,
-opens a database or creates a folder. An unknown name in either source is an error, because a
-misspelt setting that is silently ignored is worse than a failed start.
+(or the file that `VOICEBOT_CONFIG` names), the defaults below; an empty variable is no setting.
+Nothing here reads a model, opens a database or creates a folder. An unknown name in either source
+is an error, because a misspelt setting that is silently ignored is worse than a failed start.
 """
 
 import difflib
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -25,12 +26,16 @@ from serving.errors import InvalidInputError
 ENV_PREFIX = "VOICEBOT_"
 _NOT_SETTINGS = frozenset({"VOICEBOT_CONFIG", "VOICEBOT_SHARED_DATA"})
 """Names with our prefix that are read elsewhere: the settings file, the tests' data folder."""
+_WORDS = r"^[^\s{}<>\x00-\x1f\x7f](?:[^{}<>\x00-\x1f\x7f]*[^\s{}<>\x00-\x1f\x7f])?$"
+"""Plain words on one line: what a wording or a phrase can hold."""
 
 
 class Settings(BaseSettings):
     """Configuration of one installation ("home") of voicebot."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     profile: Literal["embedded", "production"] = "embedded"
     """`embedded` runs on what the wheels carry. `production` refuses to start on a fallback engine
@@ -41,21 +46,21 @@ class Settings(BaseSettings):
     """Cache, recordings, built language models, call database, reports of this installation."""
     mlruns: Path = Path("mlruns")
     """Folder of MLflow's database and artifacts."""
-    tracking_uri: str | None = None
+    tracking_uri: str | None = Field(default=None, repr=False)
     """MLflow tracking and registry address; default: SQLite inside `mlruns`."""
-    database_url: str | None = None
+    database_url: str | None = Field(default=None, repr=False)
     """SQLAlchemy address of the call records; default: SQLite inside `home`."""
     data_dir: Path | None = None
     """The project's data folder; default: the repository's `data/`, or its copy in the wheel."""
 
     # Who we are
-    bank_name: str = "Harbour Bank"
+    bank_name: str = Field(default="Harbour Bank", max_length=80, pattern=_WORDS)
     tenant: str = "harbour-bank"
     """Separates caches of several banks; part of every cache scope."""
     locale: str = "en-US"
-    jurisdiction: str = "US"
+    jurisdiction: str = Field(default="US", pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")
     """Jurisdiction of legal texts: `US`, or a state such as `US-CA`."""
-    currency: str = "USD"
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
     operator: str | None = None
     """Name written into audit records; default: the login name."""
     pii_key: SecretStr | None = None
@@ -138,21 +143,29 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then environment, then one TOML file; no .env and no secrets folder."""
-        config = Path(os.environ.get("VOICEBOT_CONFIG", "voicebot.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _settings_file())
 
     @classmethod
     def load(cls, **overrides: object) -> Self:
         """Read all sources and report a mistake in any of them in one readable error.
 
         Raises:
-            InvalidInputError: an unknown setting (with the nearest known name) or a bad value.
+            InvalidInputError: an unknown setting (with the nearest known name), a bad value, or a
+                settings file that is named but absent, cannot be read or is no TOML.
         """
         _refuse_unknown_variables(os.environ, set(cls.model_fields))
+        path = _settings_file()
+        if os.environ.get("VOICEBOT_CONFIG") and not path.is_file():
+            raise InvalidInputError(f"Settings file {path}, which VOICEBOT_CONFIG names, does not exist.")
         try:
             return cls(**overrides)  # type: ignore[arg-type]  # pydantic checks the values
         except ValidationError as error:
             raise InvalidInputError(_explain(error, set(cls.model_fields))) from error
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidInputError(f"Settings file {path} is not valid TOML: {error}.") from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise InvalidInputError(f"Settings file {path} cannot be read: {reason}.") from error
 
     @property
     def mlflow_uri(self) -> str:
@@ -171,23 +184,29 @@ class Settings(BaseSettings):
 
 
 def default_data_dir() -> Path:
-    """`data/` of the source checkout, or its copy that the wheel carries."""
+    """The copy of the data that the wheel carries, or `data/` of the source checkout."""
     package = Path(__file__).resolve().parent
-    checkout = package.parent / "data"
-    return checkout if (checkout / "intents").is_dir() else package / "_data"
+    packaged = package / "_data"
+    # First the wheel's: beside an installed package, `data` could be anybody's.
+    return packaged if packaged.is_dir() else package.parent / "data"
+
+
+def _settings_file() -> Path:
+    return Path(os.environ.get("VOICEBOT_CONFIG") or "voicebot.toml")
 
 
 def _refuse_unknown_variables(environment: Mapping[str, str], known: set[str]) -> None:
     for name in environment:
-        if not name.startswith(ENV_PREFIX) or name in _NOT_SETTINGS:
+        upper = name.upper()  # pydantic-settings reads voicebot_stt too
+        if not upper.startswith(ENV_PREFIX) or upper in _NOT_SETTINGS:
             continue
-        field = name.removeprefix(ENV_PREFIX).lower()
+        field = upper.removeprefix(ENV_PREFIX).lower()
         if field not in known:
             raise InvalidInputError(f"Unknown setting {name}.{_nearest(field, known, ENV_PREFIX)}")
 
 
 def _nearest(field: str, known: set[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(field, known, n=1)
+    close = difflib.get_close_matches(field.lower(), known, n=1)
     if not close:
         return " docs/operations.md lists every setting."
     return f" Did you mean {prefix + close[0].upper() if prefix else close[0]}?"

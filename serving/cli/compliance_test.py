@@ -11,7 +11,7 @@ from serving.errors import InvalidInputError
 if TYPE_CHECKING:
     from serving.tools.compliance import ComplianceLibrary
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -54,8 +54,11 @@ def compliance_test(
             return
         fallback = " (fallback: a parameter is missing)" if found.used_fallback else ""
         console = rich_console()
-        console.print(f"{found.reference}{fallback}  sha256 {found.sha256[:16]}…", style="dim")
-        console.print(found.text)
+        console.print(
+            f"{found.reference}{fallback}  sha256 {found.sha256}", style="dim", markup=False, soft_wrap=True
+        )
+        # Soft-wrapped, so that a copied text has the hash: the terminal breaks the line, not this program.
+        console.print(found.text, markup=False, emoji=False, soft_wrap=True)
 
 
 def _list(library: "ComplianceLibrary", as_json: bool) -> None:
@@ -84,6 +87,8 @@ def _parameters(pairs: list[str]) -> dict[str, object]:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise InvalidInputError(f"--param needs name=value, got {pair[:40]!r}.")
+        if name in parsed:
+            raise InvalidInputError(f"--param {name[:40]} is given twice.")
         parsed[name] = value
     return parsed
 

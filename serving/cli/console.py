@@ -6,12 +6,13 @@ Only the standard library at module level; rich is imported when a table is real
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from serving.errors import VoicebotError
-from serving.plain import plain
+from serving.plain import plain, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,9 +31,9 @@ def command_errors() -> Iterator[None]:
     try:
         yield
     except VoicebotError as error:
-        sys.stderr.write(f"error: {error.message}\n")
+        sys.stderr.write(printable(f"error: {error.message}\n"))
         if error.advice:
-            sys.stderr.write(f"  try: {error.advice}\n")
+            sys.stderr.write(printable(f"  try: {error.advice}\n"))
         raise SystemExit(error.exit_code) from error
 
 
@@ -42,21 +43,31 @@ def print_json(value: object) -> None:
 
 
 def rich_console() -> "Console":
-    """The terminal; colours off where `NO_COLOR` is set or the output is no terminal (rich's own rules)."""
+    """The terminal; no escape codes at all where `NO_COLOR` is set or the output is no terminal."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    if sys.stdout.isatty():
+        # Rich itself keeps bold and dim under NO_COLOR.
+        return Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
+    return Console(highlight=False, color_system=None, width=PIPED_WIDTH)
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()
 ) -> None:
-    """Print rows for people; `right` names the columns that are aligned right."""
-    from rich.table import Table
+    """Print rows for people; `right` names the columns that are aligned right.
 
-    table = Table(title=title, title_justify="left")
+    Cells are shown as they are: brackets are no markup, control characters are spelled out.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    console = rich_console()
+    if title:
+        console.print(Text(printable(title), style="bold"), soft_wrap=True)
+    table = Table()
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    rich_console().print(table)
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
+    console.print(table)

@@ -6,9 +6,9 @@ import typer
 
 from serving.cli.console import command_errors, print_json, print_table
 from serving.tools.loan import LoanQuote, calculate_payment
-from serving.tools.money import annual_rate_of, decimal_of, months_of
+from serving.tools.money import annual_rate_of, months_of, percent, principal_of
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -27,7 +27,7 @@ def loan_calc(
     """
     with command_errors():
         quote = calculate_payment(
-            decimal_of(amount, "--amount"),
+            principal_of(amount, "--amount"),
             annual_rate_of(interest, "--interest"),
             months_of(months, "--months"),
         )
@@ -45,12 +45,13 @@ def _show(quote: LoanQuote, schedule: bool) -> None:
         ("Total interest", f"{quote.total_interest:,}"),
         ("Total paid", f"{quote.total_paid:,}"),
     ]
-    title = f"Loan of {quote.principal:,} at {quote.annual_rate * 100:.4g} % over {quote.months} months"
+    title = f"Loan of {quote.principal:,} at {percent(quote.annual_rate)} % over {quote.months} months"
     print_table(title, ["", "Amount"], rows, right=["Amount"])
     if schedule:
         columns = ["Month", "Payment", "Interest", "Principal", "Balance"]
         months = [
-            (row.month, row.payment, row.interest, row.principal, row.balance) for row in quote.schedule
+            (r.month, f"{r.payment:,}", f"{r.interest:,}", f"{r.principal:,}", f"{r.balance:,}")
+            for r in quote.schedule
         ]
         print_table("Schedule", columns, months, right=columns)
 

@@ -7,10 +7,10 @@ import typer
 
 from serving.cli.console import command_errors, print_json, print_table
 from serving.errors import InvalidInputError
-from serving.tools.money import annual_rate_of, decimal_of, months_of
+from serving.tools.money import annual_rate_of, extra_of, months_of, percent, principal_of
 from serving.tools.plan import PaymentPlan, generate_plan, next_month
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -34,11 +34,12 @@ def payment_plan(
     Exit codes: 0 computed, 2 an argument makes no sense.
     """
     with command_errors():
+        principal = principal_of(amount, "--amount")
         plan = generate_plan(
-            decimal_of(amount, "--amount"),
+            principal,
             [annual_rate_of(rate, "--interest") for rate in interest],
             [months_of(term, "--months") for term in months],
-            decimal_of(extra, "--extra"),
+            extra_of(extra, principal, "--extra"),
             first_payment=_date(first_payment) if first_payment else next_month(date.today()),
         )
         if as_json:
@@ -58,7 +59,7 @@ def _date(text: str) -> date:
 
 def _show(plan: PaymentPlan, schedule: bool) -> None:
     steps = [
-        (f"{s.from_month}–{s.to_month}", f"{s.annual_rate * 100:.4g} %", f"{s.payment:,}") for s in plan.steps
+        (f"{s.from_month}-{s.to_month}", f"{percent(s.annual_rate)} %", f"{s.payment:,}") for s in plan.steps
     ]
     title = f"Plan for {plan.principal:,}" + (f" with {plan.extra:,} extra a month" if plan.extra else "")
     print_table(title, ["Months", "Rate", "Agreed payment"], steps, right=["Rate", "Agreed payment"])
@@ -74,7 +75,10 @@ def _show(plan: PaymentPlan, schedule: bool) -> None:
     print_table("", ["", "Value"], rows, right=["Value"])
     if schedule:
         columns = ["Month", "Payment", "Interest", "Principal", "Extra", "Balance"]
-        months = [(r.month, r.payment, r.interest, r.principal, r.extra, r.balance) for r in plan.schedule]
+        months = [
+            (r.month, *(f"{amount:,}" for amount in (r.payment, r.interest, r.principal, r.extra, r.balance)))
+            for r in plan.schedule
+        ]
         print_table("Schedule", columns, months, right=columns)
 
 

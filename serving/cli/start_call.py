@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -40,6 +41,10 @@ def start_call(
             raise InvalidInputError("Choose exactly one of --wav FILE…, --text, --script NAME and --serve.")
         if wavs and not wav:
             raise InvalidInputError("Files need --wav before them.")
+        if typed and not script:
+            raise InvalidInputError("--typed belongs to --script; to type the turns yourself, use --text.")
+        if as_json and serve:
+            raise InvalidInputError("--json prints one call's record; --serve answers over HTTP.")
         from serving.settings import Settings
         from serving.telemetry.logs import configure_logs
 
@@ -77,7 +82,7 @@ def _caller(settings: "Settings", wavs: list[Path], script: str, *, typed: bool)
     if wavs:
         return WavCaller(wavs, max_seconds=settings.max_wav_s)
     if not script:
-        return TextCaller(_typed_lines())
+        return TextCaller(_typed_lines(sys.stdin))
     from serving.call.script import load_script
     from serving.speech.engines import caller_tts
     from serving.transports.scripted import ScriptCaller
@@ -86,13 +91,15 @@ def _caller(settings: "Settings", wavs: list[Path], script: str, *, typed: bool)
     return ScriptCaller(found, None if typed else caller_tts(settings))
 
 
-def _typed_lines() -> Iterator[str]:
+def _typed_lines(source: TextIO) -> Iterator[str]:
     """Lines from the terminal with a prompt, or from a pipe; end of file hangs up."""
+    if isinstance(source, TextIOWrapper):
+        source.reconfigure(errors="replace")  # a byte that is no text is a turn not understood
     while True:
-        if sys.stdin.isatty():
-            sys.stdout.write("you> ")
-            sys.stdout.flush()
-        line = sys.stdin.readline()
+        if source.isatty():
+            sys.stderr.write("you> ")
+            sys.stderr.flush()
+        line = source.readline()
         if not line:
             return
         yield line

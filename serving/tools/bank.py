@@ -9,20 +9,41 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from serving.tools import loan, plan
 from serving.tools.compliance import ComplianceLibrary
-from serving.tools.money import MAX_MONTHS, decimal_of, months_of, principal_of
+from serving.tools.money import MAX_MONTHS, MAX_PRINCIPAL, MIN_PRINCIPAL, read_number
 from serving.tools.protocols import Effect, Tool
 from serving.tools.rates import NoRateError, RateSheet
 from serving.tools.schema import tool_schema
 
-Principal = Annotated[Decimal, Field(gt=0, description="Amount to borrow, in dollars.")]
-Rate = Annotated[
-    Decimal, Field(ge=0, le=1, description="Nominal annual rate as a fraction: 0.0699 is 6.99 %.")
+
+def _number_given(value: object) -> object:
+    """Engines write numbers as text now and then; text is read as everywhere, and true is no number."""
+    if not isinstance(value, bool | str):
+        return value
+    number = None if isinstance(value, bool) else read_number(value)
+    if number is None:
+        raise ValueError("must be a number")
+    return number
+
+
+# Last in each list: pydantic runs it first, and keeps the bounds in the schema.
+_AsNumber = BeforeValidator(_number_given)
+_LEAST, _MOST = int(MIN_PRINCIPAL), int(MAX_PRINCIPAL)
+Principal = Annotated[
+    Decimal,
+    Field(ge=_LEAST, le=_MOST, description="Amount to borrow, in dollars and whole cents."),
+    _AsNumber,
 ]
-Months = Annotated[int, Field(ge=1, le=MAX_MONTHS, description="Number of monthly payments.")]
+Rate = Annotated[
+    Decimal, Field(ge=0, le=1, description="Nominal annual rate as a fraction: 0.0699 is 6.99 %."), _AsNumber
+]
+Months = Annotated[int, Field(ge=1, le=MAX_MONTHS, description="Number of monthly payments."), _AsNumber]
+Extra = Annotated[
+    Decimal, Field(ge=0, le=_MOST, description="Extra monthly payment to principal."), _AsNumber
+]
 Product = Annotated[
     str,
     Field(max_length=40, description="Product, such as personal_loan or car_loan; empty for the usual loan."),
@@ -46,6 +67,7 @@ def bank_tools(
         jurisdiction: where the bank's callers are, unless a wording is asked for elsewhere.
         today: the day that rates, due dates and wordings are looked up for.
     """
+    house = {"bank_name": bank_name}
 
     def get_rate(principal: Principal, months: Months, product: Product = "") -> Mapping[str, Any]:
         """Look up the bank's annual rate for a loan; the only source of a rate the caller did not name.
@@ -53,9 +75,9 @@ def bank_tools(
         `found` is false where the rate sheet holds none for the product, amount, term or day; then
         `reason` and `detail` say why, and no rate may be quoted.
         """
-        asked = product or rates.default_product
+        asked = product.strip() or rates.default_product
         try:
-            row = rates.rate(asked, principal_of(principal), months_of(months), today())
+            row = rates.rate(asked, principal, months, today())
         except NoRateError as error:
             return {"found": False, "product": asked, "reason": error.reason, "detail": error.message}
         return {"found": True, "product": row.product, "annual_rate": row.annual_rate, "row": row.id}
@@ -81,14 +103,10 @@ def bank_tools(
         terms: Annotated[
             list[Months], Field(min_length=1, max_length=12, description="Months of each step.")
         ],
-        extra: Annotated[Decimal, Field(ge=0, description="Extra monthly payment to principal.")] = Decimal(
-            0
-        ),
+        extra: Extra = Decimal(0),
     ) -> Mapping[str, Any]:
         """Compute a payment plan with rate steps and extra payments: payments, interest, pay-off date."""
-        made = plan.generate_plan(
-            decimal_of(principal, "principal"), rates, terms, extra, first_payment=plan.next_month(today())
-        )
+        made = plan.generate_plan(principal, rates, terms, extra, first_payment=plan.next_month(today()))
         return {
             "principal": made.principal,
             "extra": made.extra,
@@ -119,14 +137,17 @@ def bank_tools(
         ] = {},  # read only; pydantic copies it
         notice: Annotated[str, Field(max_length=60, description="A wording other than the usual one.")] = "",
     ) -> Mapping[str, Any]:
-        """Fetch the verbatim compliance wording for an occasion; it must be spoken word for word."""
+        """Fetch the verbatim compliance wording for an occasion; it must be spoken word for word.
+
+        The bank's own name is not an engine's to give, so a parameter of that name is passed over.
+        """
         found = texts.notice(
             flow_type,
-            params,
+            {name: value for name, value in params.items() if name not in house},
             jurisdiction=jurisdiction,
             on=today(),
             text_id=notice,
-            house={"bank_name": bank_name},
+            house=house,
         )
         return {
             "reference": found.reference,

@@ -6,6 +6,7 @@ text's own fallback wording is spoken instead of a sentence with a hole in it.
 """
 
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +18,18 @@ from types import MappingProxyType
 from typing import Any
 
 from serving.errors import InvalidInputError, MissingError
-from serving.tools.money import annual_rate_of, cents, decimal_of, months_of
+from serving.tools.money import annual_rate_of, decimal_of, dollars, money_of, months_of, percent
 
 MAX_TEXT_PARAMETER = 80
 """Characters of a free-text parameter, such as a bank's name."""
+MAX_MONEY = Decimal(1_000_000_000_000)
+MAX_INTEGER = 1_000_000_000
 _FIELD = re.compile(r"\{([a-z_]+)\}")
+_ID = re.compile(r"[a-z0-9_]{1,60}")
+_JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+"""A country, or a part of it, as in ISO 3166: US, US-CA."""
+_MARKUP = frozenset("{}<>")
+"""Never part of a value: `<name>` is a placeholder that nothing replaced, `{name}` a hole."""
 
 
 class FlowType(StrEnum):
@@ -121,15 +129,16 @@ class ComplianceLibrary:
             house: values that the bank knows itself, such as its name; used where a text asks for them.
 
         Raises:
-            InvalidInputError: unknown flow type or parameter, or a value of the wrong type.
+            InvalidInputError: unknown flow type or parameter, a jurisdiction that is no place's code, or a
+                value of the wrong type.
             MissingError: no text for this occasion, jurisdiction and day.
         """
         flow = _flow_type(flow_type)
-        chosen = self._choose(flow, text_id, jurisdiction, on)
+        chosen = self._choose(flow, text_id, jurisdiction_of(jurisdiction), on)
         unknown = sorted(params.keys() - chosen.params.keys())
         if unknown:
             raise InvalidInputError(
-                f"{chosen.id} has no parameter {', '.join(unknown)}; "
+                f"{chosen.id} has no parameter {unknown[0][:40]!r}; "
                 f"it has: {', '.join(sorted(chosen.params)) or 'none'}."
             )
         given = {**house, **params}
@@ -139,7 +148,7 @@ class ComplianceLibrary:
             if given.get(name, parameter.default) is not None
         }
         missing = any(parameter.required and name not in values for name, parameter in chosen.params.items())
-        text = chosen.fallback if missing else _FIELD.sub(lambda match: values.get(match[1], ""), chosen.text)
+        text = chosen.fallback if missing else _FIELD.sub(lambda match: values[match[1]], chosen.text)
         return Notice(
             reference=f"{chosen.id}@{chosen.jurisdiction}/{chosen.version}",
             flow_type=flow,
@@ -160,7 +169,7 @@ class ComplianceLibrary:
             if text.id == text_id:
                 return text.flow_type
         raise MissingError(
-            f"There is no compliance text {text_id!r}.", advice="List them: compliance-test --list"
+            f"There is no compliance text {text_id[:60]!r}.", advice="List them: compliance-test --list"
         )
 
     def _choose(self, flow: FlowType, text_id: str, jurisdiction: str, on: date) -> ComplianceText:
@@ -175,17 +184,32 @@ class ComplianceLibrary:
             here = [text for text in candidates if text.jurisdiction == place]
             if here:
                 return max(here, key=lambda text: text.version)
+        what = f"{flow} ({text_id[:60]!r})" if text_id else flow
         raise MissingError(
-            f"No approved wording of {flow}{f' ({text_id})' if text_id else ''} for {jurisdiction} on {on}.",
+            f"No approved wording of {what} for {jurisdiction} on {on}.",
             advice="Add it to data/compliance, or see compliance-test --list for what there is.",
         )
+
+
+def jurisdiction_of(text: str) -> str:
+    """A place's code in capitals.
+
+    Raises:
+        InvalidInputError: it is no such code. Then the wording of the country would be spoken where the
+            state may have its own, so it is not taken for an unknown state.
+    """
+    code = text.strip().upper()
+    if not _JURISDICTION.fullmatch(code):
+        raise InvalidInputError(f"A jurisdiction is a country, or a state as in US-CA; got {text[:40]!r}.")
+    return code
 
 
 def load_compliance(folder: Path) -> ComplianceLibrary:
     """Read and check all texts of a folder.
 
     Raises:
-        InvalidInputError: no texts, a wrong shape, a hole without a parameter, or a text defined twice.
+        InvalidInputError: no texts, a wrong shape, a hole without a parameter, a text defined twice, or
+            texts of which it is not clear which one to speak.
     """
     import yaml
 
@@ -195,27 +219,75 @@ def load_compliance(folder: Path) -> ComplianceLibrary:
         try:
             raw = path.read_bytes()
             texts.extend(_text(item) for item in yaml.safe_load(raw)["texts"])
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        except InvalidInputError as error:
+            raise InvalidInputError(f"Compliance texts {path}: {error.message}") from error
+        except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise InvalidInputError(f"Compliance texts {path} cannot be read: {error!r}.") from error
         digest.update(raw)
-    keys = [(text.id, text.jurisdiction, text.version) for text in texts]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if not texts or twice:
-        problem = f"{twice[0]} is defined twice" if twice else "there are none"
+    problem = _ambiguity(texts) if texts else "there are none"
+    if problem:
         raise InvalidInputError(f"Compliance texts in {folder}: {problem}.")
     return ComplianceLibrary(tuple(texts), digest.hexdigest())
 
 
 def _text(item: dict[str, Any]) -> ComplianceText:
-    params = {
-        name: Parameter(ParameterType(spec["type"]), bool(spec["required"]), spec.get("default"))
-        for name, spec in item["params"].items()
-    }
-    holes = set(_FIELD.findall(item["text"])) | set(_FIELD.findall(item["fallback"]))
-    if holes - params.keys() or _FIELD.search(item["fallback"]):
-        raise ValueError(f"{item['id']}: a hole without a parameter, or a hole in the fallback")
+    params = {name: _parameter(name, spec) for name, spec in item["params"].items()}
     fields = {**item, "flow_type": FlowType(item["flow_type"]), "params": params}
-    return ComplianceText(**fields)
+    text = ComplianceText(**fields)
+    shapes = {
+        "id": _ID.fullmatch(text.id),
+        "default": isinstance(text.default, bool),
+        "interruptible": isinstance(text.interruptible, bool),
+        "jurisdiction": _JURISDICTION.fullmatch(text.jurisdiction),
+        "version": type(text.version) is int and text.version > 0,
+        "effective_from": type(text.effective_from) is date,
+        "text": _is_line(_FIELD.sub("", text.text)),
+        "fallback": _is_line(text.fallback),
+    }
+    wrong = [name for name, right in shapes.items() if not right]
+    if wrong:
+        raise ValueError(f"{item['id']}: impossible value of {', '.join(wrong)}")
+    undeclared = set(_FIELD.findall(text.text)) - params.keys()
+    if undeclared:
+        raise ValueError(f"{text.id}: {', '.join(sorted(undeclared))} has a hole, but is no parameter")
+    return text
+
+
+def _parameter(name: str, spec: Mapping[str, Any]) -> Parameter:
+    parameter = Parameter(ParameterType(spec["type"]), spec["required"], spec.get("default"))
+    if not isinstance(parameter.required, bool):
+        raise ValueError(f"{name}: required must be true or false")
+    if parameter.default is not None:
+        _written(name, parameter.type, parameter.default)
+    elif not parameter.required:
+        raise ValueError(f"{name}: a parameter that is not required needs a default, or it leaves a gap")
+    return parameter
+
+
+def _is_line(text: str) -> bool:
+    """Words on one line, without a brace that could be a hole."""
+    return bool(text.strip()) and text.isprintable() and not _MARKUP & set(text)
+
+
+def _ambiguity(texts: list[ComplianceText]) -> str:
+    """Why it is not clear which text to speak; empty when it is."""
+    days: dict[tuple[str, str], dict[int, date]] = {}
+    kinds: dict[str, tuple[FlowType, bool]] = {}
+    defaults: dict[FlowType, str] = {}
+    for text in texts:
+        versions = days.setdefault((text.id, text.jurisdiction), {})
+        if text.version in versions:
+            return f"version {text.version} of {text.id} for {text.jurisdiction} is defined twice"
+        versions[text.version] = text.effective_from
+        if kinds.setdefault(text.id, (text.flow_type, text.default)) != (text.flow_type, text.default):
+            return f"{text.id} differs in flow_type or default from one place or version to another"
+        if text.default and defaults.setdefault(text.flow_type, text.id) != text.id:
+            return f"{defaults[text.flow_type]} and {text.id} are both the default of {text.flow_type}"
+    for (text_id, place), versions in days.items():
+        in_order = [versions[version] for version in sorted(versions)]
+        if any(later <= earlier for earlier, later in itertools.pairwise(in_order)):
+            return f"a later version of {text_id} for {place} begins before an earlier one"
+    return ""
 
 
 def _flow_type(name: FlowType | str) -> FlowType:
@@ -229,25 +301,20 @@ def _flow_type(name: FlowType | str) -> FlowType:
 def _written(name: str, kind: ParameterType, value: object) -> str:
     """A parameter as it stands in the text; a voice turns the digits into words later."""
     if kind is ParameterType.TEXT:
-        text = " ".join(str(value).split())
-        if not text or len(text) > MAX_TEXT_PARAMETER or not text.isprintable() or "{" in text:
-            raise InvalidInputError(f"{name} must be plain text of 1 to {MAX_TEXT_PARAMETER} characters.")
+        text = " ".join(value.split()) if isinstance(value, str) else ""
+        if not text or len(text) > MAX_TEXT_PARAMETER or not text.isprintable() or _MARKUP & set(text):
+            raise InvalidInputError(
+                f"{name} must be plain text of 1 to {MAX_TEXT_PARAMETER} characters, without brackets."
+            )
         return text
     if kind is ParameterType.RATE:
-        return f"{_plain(annual_rate_of(value, name) * 100)}%"
+        return f"{percent(annual_rate_of(value, name))}%"
     if kind is ParameterType.MONTHS:
         months = months_of(value, name)
         return f"{months} month{'' if months == 1 else 's'}"
-    number = decimal_of(value, name)
     if kind is ParameterType.MONEY:
-        if number < 0:
-            raise InvalidInputError(f"{name} must not be negative.")
-        amount = cents(number)
-        return f"${amount:,.0f}" if amount == amount.to_integral_value() else f"${amount:,.2f}"
-    if number != number.to_integral_value():
-        raise InvalidInputError(f"{name} must be a whole number.")
+        return dollars(money_of(value, name, MAX_MONEY))
+    number = decimal_of(value, name)
+    if number != number.to_integral_value() or not 0 <= number <= MAX_INTEGER:
+        raise InvalidInputError(f"{name} must be a whole number from 0 to {MAX_INTEGER}.")
     return str(int(number))
-
-
-def _plain(number: Decimal) -> str:
-    return format(number.normalize(), "f")

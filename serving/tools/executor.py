@@ -2,7 +2,8 @@
 
 A failed call is a result with an error in words, never an exception, so that a call goes on. A write is
 never cancelled and runs once per idempotency key; a duplicate in flight is refused, a finished one is
-answered from its result (design D8). Numbers that nobody said are refused before the tool runs.
+answered from its result (design D8). Numbers that nobody said are refused before the tool runs. Results
+carry the placeholders that arguments had, because they are recorded and sent to language models.
 """
 
 import hashlib
@@ -17,12 +18,14 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Protocol
 
+from loguru import logger
 from pydantic import BaseModel
 
 from serving.errors import InvalidInputError, VoicebotError
 from serving.language.protocols import ToolCall, ToolSchema
 from serving.plain import plain
 from serving.tools.grounding import ungrounded
+from serving.tools.money import PRECISE
 from serving.tools.protocols import Effect, Tool, ToolContext, ToolResult
 from serving.tools.schema import arguments_model, validated
 
@@ -109,7 +112,7 @@ class ToolExecutor:
         tool = self._tools.get(call.name)
         if tool is None:
             known = ", ".join(sorted(self._tools))
-            result = _failure(call, Effect.READ, f"There is no tool {call.name!r}; there are: {known}.")
+            result = _failure(call, Effect.READ, f"There is no tool {call.name[:40]!r}; there are: {known}.")
             outcome = "refused"
         else:
             result, outcome = self._checked(tool, call, context)
@@ -121,19 +124,28 @@ class ToolExecutor:
         self._pool.shutdown(wait=True)
 
     def _checked(self, tool: Tool, call: ToolCall, context: ToolContext) -> tuple[ToolResult, str]:
+        hidden = _placeholders_of(call, tool.schema, context)
         try:
-            arguments = validated(
-                self._models[call.name], _resolved(call.arguments, context.placeholders or {})
-            )
+            arguments = validated(self._models[call.name], {**call.arguments, **hidden})
         except InvalidInputError as error:
             return _failure(call, tool.effect, error.message), "refused"
-        invented = ungrounded(call.arguments, tool.schema, context.grounds)
+        # The arguments as the tool gets them: true is 1 and "1,000" is 1000 only after validation.
+        invented = ungrounded(
+            {name: value for name, value in arguments.items() if name not in hidden},
+            tool.schema,
+            context.grounds,
+        )
         if invented:
             message = f"Nobody said the value of {', '.join(invented)}; ask the caller instead of guessing."
             return _failure(call, tool.effect, message), "refused"
         if tool.effect is Effect.READ:
-            return self._run(tool, call, arguments)
-        return self._run_write(tool, call, arguments, context)
+            result, outcome = self._run(tool, call, arguments)
+        else:
+            result, outcome = self._run_write(tool, call, arguments, context)
+        masks = {value: str(call.arguments[name]) for name, value in hidden.items()}
+        return replace(
+            result, value=_masked(result.value, masks), error=_masked(result.error, masks)
+        ), outcome
 
     def _run_write(
         self, tool: Tool, call: ToolCall, arguments: dict[str, Any], context: ToolContext
@@ -143,7 +155,7 @@ class ToolExecutor:
         key = idempotency_key(context, call.name, arguments)
         try:
             earlier = self._writes.begin(key)
-        except DuplicateInFlightError as error:
+        except VoicebotError as error:
             return replace(_failure(call, tool.effect, error.message), idempotency_key=key), "refused"
         if earlier is not None:
             return replace(earlier, replayed=True), "replayed"
@@ -173,7 +185,10 @@ class ToolExecutor:
         except Exception as error:  # a tool's bug must not end the call
             result = _failure(call, tool.effect, f"{call.name} failed ({type(error).__name__}).")
         if key:
-            self._writes.finish(key, result)
+            try:
+                self._writes.finish(key, result)
+            except Exception as error:  # what happened has happened; the key stays claimed, so not twice
+                logger.error("result of {} could not be stored: {}", call.name, type(error).__name__)
         return result
 
 
@@ -187,16 +202,32 @@ def idempotency_key(context: ToolContext, name: str, arguments: Mapping[str, Any
 def _canonical(value: Any) -> Any:
     """5 and 5.00 are one amount."""
     if isinstance(value, Decimal):
-        return format(value.normalize(), "f")
+        return str(value.normalize(PRECISE))
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
     return [_canonical(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _resolved(arguments: Mapping[str, Any], placeholders: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments with `<card>` and the like replaced by what they stand for in this call."""
+def _placeholders_of(call: ToolCall, schema: ToolSchema, context: ToolContext) -> dict[str, str]:
+    """Text arguments that are `<card>` and the like, as what they stand for in this call."""
+    known = context.placeholders or {}
+    properties = schema.parameters.get("properties", {})
     return {
-        name: placeholders.get(value, value) if isinstance(value, str) else value
-        for name, value in arguments.items()
+        name: known[value]
+        for name, value in call.arguments.items()
+        if isinstance(value, str) and value in known and properties.get(name, {}).get("type") == "string"
     }
+
+
+def _masked(value: Any, masks: Mapping[str, str]) -> Any:
+    """A JSON value with personal text replaced by its placeholder; the voice puts it back."""
+    if isinstance(value, str):
+        for personal, placeholder in masks.items():
+            value = value.replace(personal, placeholder)
+        return value
+    if isinstance(value, Mapping):
+        return {key: _masked(item, masks) for key, item in value.items()}
+    return [_masked(item, masks) for item in value] if isinstance(value, list) else value
 
 
 def _failure(call: ToolCall, effect: Effect, error: str) -> ToolResult:

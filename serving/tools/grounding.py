@@ -5,11 +5,12 @@ the tool runs. It looks at numbers only, and never at what they mean.
 """
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from serving.language.protocols import ToolSchema
 from serving.spoken.values import TypedValue
+from serving.tools.money import read_number
 
 Grounds = frozenset[Decimal]
 
@@ -24,7 +25,7 @@ def grounds(values: Iterable[TypedValue], results: Iterable[Mapping[str, Any]]) 
     numbers = {Decimal(value.value) for value in values if isinstance(value.value, int | Decimal)}
     for result in results:
         numbers.update(_numbers(result))
-    return frozenset(number.normalize() for number in numbers)
+    return frozenset(numbers)
 
 
 def ungrounded(arguments: Mapping[str, Any], schema: ToolSchema, known: Grounds | None) -> list[str]:
@@ -39,7 +40,7 @@ def ungrounded(arguments: Mapping[str, Any], schema: ToolSchema, known: Grounds 
         name
         for name, value in arguments.items()
         if any(
-            number not in known and number != _number(properties.get(name, {}).get("default"))
+            number not in known and number != read_number(properties.get(name, {}).get("default"))
             for number in _numbers(value)
         )
     ]
@@ -51,15 +52,5 @@ def _numbers(value: Any) -> set[Decimal]:
         return set().union(*(_numbers(item) for item in value.values()))
     if isinstance(value, list | tuple):
         return set().union(*(_numbers(item) for item in value))
-    number = _number(value)
+    number = read_number(value)
     return set() if number is None else {number}
-
-
-def _number(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
-        return None
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number.normalize() if number.is_finite() else None

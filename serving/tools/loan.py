@@ -6,7 +6,7 @@ Annuity formula: payment = P·r / (1 - (1 + r)^-n) with r = annual rate / 12 and
 """
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from serving.tools.money import PRECISE, ZERO, annual_rate_of, cents, months_of, principal_of
 
@@ -51,16 +51,17 @@ class LoanQuote:
 
 def annuity_payment(principal: Decimal, annual_rate: Decimal, months: int) -> Decimal:
     """The constant monthly payment, rounded half up to cents (arguments already checked)."""
-    if annual_rate == 0:
-        return cents(PRECISE.divide(principal, Decimal(months)))
-    rate = PRECISE.divide(annual_rate, Decimal(12))
-    growth = PRECISE.power(PRECISE.add(Decimal(1), rate), months)
-    return cents(principal * rate * growth / (growth - 1))
+    with localcontext(PRECISE):
+        if annual_rate == 0:
+            return cents(principal / months)
+        rate = annual_rate / 12
+        growth = (1 + rate) ** months
+        return cents(principal * rate * growth / (growth - 1))
 
 
 def monthly_interest(balance: Decimal, annual_rate: Decimal) -> Decimal:
     """One month's interest on a balance, rounded half up to cents."""
-    return cents(PRECISE.divide(balance * annual_rate, Decimal(12)))
+    return cents(PRECISE.divide(PRECISE.multiply(balance, annual_rate), Decimal(12)))
 
 
 def calculate_payment(principal: Decimal, annual_rate: Decimal, months: int) -> LoanQuote:

@@ -16,12 +16,21 @@ from pydantic_core import core_schema
 from serving.errors import InvalidInputError
 from serving.language.protocols import ToolSchema
 
+MAX_PROBLEMS = 5
+"""Mistakes that one refusal names; an engine may invent hundreds."""
+MAX_NAME = 40
+"""Characters of an argument's name that a refusal repeats."""
+
 
 class _NumbersForDecimals(GenerateJsonSchema):
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
         limits = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-        bounds = {name: float(Decimal(schema[key])) for key, name in limits.items() if key in schema}  # type: ignore[literal-required]
+        bounds = {name: _json_number(Decimal(schema[key])) for key, name in limits.items() if key in schema}  # type: ignore[literal-required]
         return {"type": "number", **bounds}
+
+    def encode_default(self, dft: Any) -> Any:
+        """A Decimal default as the number that it is; pydantic would write text."""
+        return _json_number(dft) if isinstance(dft, Decimal) else super().encode_default(dft)
 
 
 def arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
@@ -51,12 +60,17 @@ def validated(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str,
     try:
         parsed = model.model_validate(dict(arguments))
     except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False, include_context=False)
         problems = [
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors(include_input=False, include_url=False, include_context=False)
+            f"{'.'.join(str(part)[:MAX_NAME] for part in item['loc'])}: {item['msg']}"
+            for item in found[:MAX_PROBLEMS]
         ]
         raise InvalidInputError(f"Arguments do not fit {model.__name__}: {'; '.join(problems)}.") from error
     return {name: getattr(parsed, name) for name in type(parsed).model_fields}
+
+
+def _json_number(number: Decimal) -> int | float:
+    return int(number) if number == number.to_integral_value() else float(number)
 
 
 def _without_titles(node: Any) -> Any:

@@ -9,12 +9,12 @@ import jsonschema
 import pytest
 from pydantic import Field
 
-from serving.errors import RefusedError
+from serving.errors import RefusedError, UnavailableError
 from serving.language.protocols import ToolCall
 from serving.spoken.values import Kind, TypedValue
-from serving.tools.executor import ToolExecutor
+from serving.tools.executor import MemoryIdempotencyStore, ToolExecutor
 from serving.tools.grounding import grounds, ungrounded
-from serving.tools.protocols import Effect, Tool, ToolContext
+from serving.tools.protocols import Effect, Tool, ToolContext, ToolResult
 from serving.tools.schema import tool_schema
 
 CONTEXT = ToolContext(call_id="call", turn=2)
@@ -108,10 +108,65 @@ def test_a_default_value_needs_no_ground_but_another_does() -> None:
 
 
 def test_a_placeholder_reaches_the_tool_as_its_value_and_the_record_as_itself() -> None:
+    given: list[str] = []
+
+    def greet(caller: str) -> Mapping[str, Any]:
+        """Greet."""
+        given.append(caller)
+        return {"said": [f"Hello {caller}."]}
+
     context = ToolContext("call", 1, placeholders={"<name>": "Ada"})
-    result = executor().execute(call(amount=1, note="<name>"), context)
-    assert result.value["note"] == "Ada"
-    assert result.arguments["note"] == "<name>"
+    result = executor(Tool(tool_schema(greet), greet, Effect.READ)).execute(
+        call("greet", caller="<name>"), context
+    )
+    assert given == ["Ada"]
+    assert result.arguments == {"caller": "<name>"}
+    assert result.value == {"said": ["Hello <name>."]}
+
+
+def test_an_error_that_repeats_a_personal_value_is_recorded_with_its_placeholder() -> None:
+    def find(account: str) -> Mapping[str, Any]:
+        """Look up an account."""
+        raise RefusedError(f"There is no account {account}.")
+
+    context = ToolContext("call", 1, placeholders={"<account>": "12345678"})
+    result = executor(Tool(tool_schema(find), find, Effect.READ)).execute(
+        call("find", account="<account>"), context
+    )
+    assert result.error == "There is no account <account>."
+
+
+def test_a_personal_number_is_never_resolved_into_an_amount() -> None:
+    context = ToolContext("call", 1, placeholders={"<card>": "411"})
+    result = executor().execute(call(amount="<card>"), context)
+    assert not result.ok
+    assert "411" not in result.error
+
+
+@pytest.mark.parametrize(
+    "amount", ["1e999999999", 10**5000, "9" * 5000, "-1e-999999999"], ids=["1e9", "int", "text", "tiny"]
+)
+def test_a_number_of_absurd_size_is_a_refusal_and_not_an_exception(amount: object) -> None:
+    context = ToolContext("call", 1, grounds=frozenset({Decimal(20)}))
+    assert not executor().execute(call(amount=amount), context).ok
+
+
+def test_a_truth_value_is_checked_as_the_number_that_the_tool_would_get() -> None:
+    def count(months: int) -> Mapping[str, Any]:
+        """Count."""
+        return {"months": months}
+
+    context = ToolContext("call", 1, grounds=frozenset({Decimal(20)}))
+    result = executor(Tool(tool_schema(count), count, Effect.READ)).execute(
+        call("count", months=True), context
+    )
+    assert "Nobody said the value of months" in result.error
+
+
+def test_a_refusal_of_hundreds_of_invented_arguments_stays_short() -> None:
+    result = executor().execute(call(amount=1, **{f"{'x' * 200}{n}": n for n in range(300)}), CONTEXT)
+    assert not result.ok
+    assert len(result.error) < 500
 
 
 class Ledger:
@@ -207,6 +262,37 @@ def test_a_bug_in_a_tool_is_an_error_without_the_exceptions_text() -> None:
 
     result = executor(Tool(tool_schema(broken), broken, Effect.READ)).execute(call("broken"), CONTEXT)
     assert result.error == "broken failed (KeyError)."
+
+
+class BrokenStore(MemoryIdempotencyStore):
+    """A store of idempotency keys that fails when it begins or when it finishes."""
+
+    def __init__(self, *, at_begin: bool) -> None:
+        super().__init__()
+        self._at_begin = at_begin
+
+    def begin(self, key: str) -> ToolResult | None:
+        if self._at_begin:
+            raise UnavailableError("The store does not answer.")
+        return super().begin(key)
+
+    def finish(self, key: str, result: ToolResult) -> None:
+        raise UnavailableError("The store does not answer.")
+
+
+def test_a_write_does_not_run_when_its_key_cannot_be_claimed() -> None:
+    ledger = Ledger()
+    tools = ToolExecutor([ledger.tool()], timeout_s=5, writes=BrokenStore(at_begin=True))
+    assert "does not answer" in tools.execute(call("pay", amount=5), CONFIRMED).error
+    assert ledger.paid == []
+
+
+def test_a_write_whose_result_cannot_be_stored_has_happened_and_happens_once() -> None:
+    ledger = Ledger()
+    tools = ToolExecutor([ledger.tool()], timeout_s=5, writes=BrokenStore(at_begin=False))
+    assert tools.execute(call("pay", amount=5), CONFIRMED).ok
+    assert not tools.execute(call("pay", amount=5), CONFIRMED).ok
+    assert ledger.paid == [5]
 
 
 def test_every_invocation_is_counted_by_its_outcome() -> None:
