@@ -1,7 +1,6 @@
 """Fixtures that tests of several packages share. Nothing here trains or loads a model by itself."""
 
 import os
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,8 @@ from serving.settings import Settings, default_data_dir
 if TYPE_CHECKING:
     from serving.language.encoder import SentenceEncoder
 
+pytest_plugins = ("tests.circle.fixtures",)
+
 TODAY = date(2026, 11, 20)
 """A day on which every rate and wording of the project's data is in force."""
 
@@ -20,7 +21,9 @@ TODAY = date(2026, 11, 20)
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see the defaults, not the environment of whoever runs them."""
-    for name in [name for name in os.environ if name.startswith("VOICEBOT_") and name != "VOICEBOT_SHARED_DATA"]:
+    for name in [
+        name for name in os.environ if name.startswith("VOICEBOT_") and name != "VOICEBOT_SHARED_DATA"
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NO_COLOR", "1")
 
@@ -47,9 +50,9 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def encoder() -> Iterator["SentenceEncoder"]:
+def encoder() -> "SentenceEncoder":
     """The default sentence encoder from its wheel."""
     from serving.language.encoder import load_encoder, use_one_thread
 
     use_one_thread()
-    yield load_encoder()
+    return load_encoder()

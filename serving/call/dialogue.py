@@ -33,16 +33,30 @@ class HeardTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A value that recognition was unsure of, until the caller confirms it (design D13).
+
+    Attributes:
+        words: the words it was heard as, to read back.
+    """
+
+    value: TypedValue
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class PendingTask:
     """Something the bot asked about, so that the next turn may belong to it.
 
     Attributes:
         intent: the tool intent that needs the answer.
-        confirming: values were read back and the caller must say yes or no.
+        question: what the bot asked.
+        doubts: values that were read back; the caller must say yes or no.
     """
 
     intent: str
-    confirming: bool = False
+    question: str = ""
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +66,7 @@ class DialogueState:
     Attributes:
         messages: dialogue as an engine sees it, redacted, without the system prompt.
         turns: the caller's turns, redacted.
-        values: all typed values the caller gave, personal ones as placeholders.
+        values: typed values the caller gave and did not deny, personal ones as placeholders.
         results: values of the tools that ran.
         placeholders: placeholder → true value.
         pending: what the bot is waiting for.

@@ -1,27 +1,38 @@
 """The engine's part of a turn: let it call tools until it answers, and check what it says.
 
-An engine that fails, calls tools without end or states an amount, rate or term that nobody gave is replaced
-by the embedded responder for this turn; the caller notices nothing but the wording.
+An engine that fails, hangs, calls tools without end or states an amount, rate or term that nobody gave is
+replaced by the embedded responder for this turn; the caller notices nothing but the wording. What its tools
+did stays on record.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from loguru import logger
 
 from serving.call import policy
 from serving.call.clock import Laps
+from serving.call.faults import fault
 from serving.call.record import ToolRecord
 from serving.call.toolbox import Toolbox
 from serving.call.understanding import Understood
-from serving.errors import EngineError, VoicebotError
+from serving.errors import EngineError
 from serving.language.protocols import Llm, LlmRequest, Message, TextDelta, ToolCall
 from serving.tools.protocols import ToolContext, ToolResult
 
 MAX_TOOL_ROUNDS = 4
 """Rounds of tool calls in one turn; a plan needs two (rate, calculation)."""
+MAX_TOOL_CALLS = 8
+"""Tool calls in one turn."""
+MAX_ANSWER_CHARS = 2_000
+"""Longest answer that is spoken: more than two minutes of speech."""
+MAX_ARGUMENT_CHARS = 4_000
+"""Longest arguments of one tool call, as JSON."""
+UNKNOWN_TOOL = "unknown"
+"""Name on record of tools that an engine made up; a name of its own making is no metric label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,7 @@ class Generation:
     """What an engine came to.
 
     Attributes:
+        tools: every call of the turn, those of a replaced engine included.
         results: values of the tools that ran.
         error: why the first engine was replaced; empty when it was not.
     """
@@ -40,24 +52,34 @@ class Generation:
     error: str = ""
 
 
+@dataclass(slots=True)
+class _Work:
+    """Tool calls of a turn so far."""
+
+    tools: list[ToolRecord] = field(default_factory=list)
+    results: list[Mapping[str, Any]] = field(default_factory=list)
+
+
 def generate(box: Toolbox, turn: Understood, request: LlmRequest, laps: Laps) -> Generation:
-    """Ask the engine, and the embedded responder when it fails.
+    """Ask the engine, and the embedded responder when it fails or has nothing to answer from.
 
     Raises:
-        VoicebotError: the embedded responder failed too.
+        Exception: the embedded responder failed too.
     """
-    try:
-        made = _converse(box, box.llm, turn, request, laps)
-        if box.llm is not box.fallback:
-            _refuse_inventions(box, made, request)
-    except VoicebotError as error:
-        laps.mark("llm")
-        if box.llm is box.fallback:
-            raise
-        reason = f"{box.llm.info.name}: {type(error).__name__}"
-        logger.warning("engine replaced for this turn: {}", reason)
-        return replace(_converse(box, box.fallback, turn, request, laps), error=reason)
-    return made
+    work = _Work()
+    error = ""
+    if box.llm is not box.fallback and (request.knowledge or request.tools):
+        try:
+            text = _converse(box, box.llm, turn, request, work, laps)
+            _refuse_inventions(box, turn, text, work, request)
+        except Exception as failure:  # whatever an engine does, the turn is answered
+            laps.mark("llm")
+            error = fault(box.llm.info.name, failure)
+            logger.warning("engine replaced for this turn: {}", error)
+        else:
+            return Generation(text, box.llm.info.name, tuple(work.tools), tuple(work.results))
+    text = _converse(box, box.fallback, turn, request, work, laps)
+    return Generation(text, box.fallback.info.name, tuple(work.tools), tuple(work.results), error)
 
 
 def execute(
@@ -74,50 +96,63 @@ def execute(
     return box.executor.execute(call, context)
 
 
-def tool_record(result: ToolResult) -> ToolRecord:
-    """The record of an execution."""
+def tool_record(box: Toolbox, result: ToolResult) -> ToolRecord:
+    """The record of an execution; a tool that an engine made up is kept without its arguments."""
+    if result.name not in {schema.name for schema in box.executor.schemas}:
+        return ToolRecord(UNKNOWN_TOOL, {}, False, error=result.error)
     return ToolRecord(
         result.name, dict(result.arguments), result.ok, dict(result.value), result.error, result.seconds
     )
 
 
-def _converse(box: Toolbox, llm: Llm, turn: Understood, request: LlmRequest, laps: Laps) -> Generation:
-    records: list[ToolRecord] = []
-    results: list[Mapping[str, Any]] = []
+def _converse(box: Toolbox, llm: Llm, turn: Understood, request: LlmRequest, work: _Work, laps: Laps) -> str:
+    deadline = box.patience.deadline()
     for _ in range(MAX_TOOL_ROUNDS):
-        text, calls = _collect(llm, request)
+        ask = partial(_collect, llm, request)
+        text, calls = ask() if llm is box.fallback else box.patience.wait_for(ask, deadline)
         laps.mark("llm")
-        if not calls and not text:
-            raise EngineError(f"The engine {llm.info.name} gave an empty answer.")
         if not calls:
-            return Generation(text, llm.info.name, tuple(records), tuple(results))
+            if not text:
+                raise EngineError(f"The engine {llm.info.name} gave an empty answer.")
+            return text
         messages = [*request.messages, Message("assistant", text, tool_calls=tuple(calls))]
-        for call in calls:
-            result = execute(box, turn, call, results)
-            records.append(tool_record(result))
-            if result.ok:
-                results.append(result.value)
-            content = json.dumps(dict(result.value) if result.ok else {"error": result.error})
-            messages.append(Message("tool", content, tool_call_id=call.id, name=call.name))
+        messages += [_called(box, turn, call, work) for call in calls]
         laps.mark("tool")
         request = replace(request, messages=tuple(messages))
     raise EngineError(f"The engine {llm.info.name} called tools {MAX_TOOL_ROUNDS} times without an answer.")
 
 
-def _refuse_inventions(box: Toolbox, made: Generation, request: LlmRequest) -> None:
+def _called(box: Toolbox, turn: Understood, call: ToolCall, work: _Work) -> Message:
+    """Run a tool call; the message that tells the engine what came of it."""
+    result = execute(box, turn, call, work.results)
+    record = tool_record(box, result)
+    work.tools.append(record)
+    if result.ok:
+        work.results.append(result.value)
+    content = json.dumps(dict(result.value) if result.ok else {"error": result.error})
+    return Message("tool", content, tool_call_id=call.id, name=call.name)
+
+
+def _refuse_inventions(box: Toolbox, turn: Understood, text: str, work: _Work, request: LlmRequest) -> None:
     approved = [*request.knowledge, *box.knowledge.prompts.values()]
-    values = [value for turn in request.turns for value in turn.values]
-    if policy.ungrounded_numbers(made.text, approved, values, made.results):
-        raise EngineError(f"The engine {made.engine} stated a number that nobody gave.")
+    results = [*turn.state.results, *work.results]
+    if policy.ungrounded_numbers(text, approved, turn.state.values, results):
+        raise EngineError("The engine stated a number that nobody gave.")
 
 
 def _collect(llm: Llm, request: LlmRequest) -> tuple[str, list[ToolCall]]:
-    """Run one generation to its end."""
+    """Run one generation to its end, or to a length that no answer has."""
     pieces: list[str] = []
     calls: list[ToolCall] = []
+    length = 0
     for event in llm.stream(request):
         if isinstance(event, TextDelta):
             pieces.append(event.text)
+            length += len(event.text)
         elif isinstance(event, ToolCall):
             calls.append(event)
-    return "".join(pieces).strip(), calls
+            if len(json.dumps(event.arguments, default=str)) > MAX_ARGUMENT_CHARS:
+                raise EngineError("The engine gave arguments without end.")
+        if length > MAX_ANSWER_CHARS or len(calls) > MAX_TOOL_CALLS:
+            raise EngineError("The engine answered without end.")
+    return " ".join("".join(c if c.isprintable() else " " for c in "".join(pieces)).split()), calls

@@ -70,6 +70,7 @@ class TurnState:
         open_turn: whether that turn still has to be committed.
         failures: consecutive turns that were not understood or failed.
         after: what follows the speech that is playing.
+        silent: consecutive times that the bot's voice broke.
     """
 
     phase: Phase = Phase.IDLE
@@ -78,6 +79,7 @@ class TurnState:
     open_turn: bool = False
     failures: int = 0
     after: Next = Next.LISTEN
+    silent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,14 @@ class PlayoutEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeakingFailed:
+    """The voice broke before the end of the bot's speech; the caller heard only a part, or nothing."""
+
+    at: float
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class HungUp:
     """The caller is gone, or the file has ended."""
 
@@ -162,7 +172,7 @@ class HungUp:
 
 Event = (
     CallStarted | SpeechStarted | SpeechEnded | TextTyped | Heard | HearingFailed | Answered
-    | AnsweringFailed | PlayoutEnded | HungUp
+    | AnsweringFailed | PlayoutEnded | SpeakingFailed | HungUp
 )  # fmt: skip
 
 
@@ -266,7 +276,7 @@ def _heard(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
 def _judge(state: TurnState, text: str, confidence: float, policy: TurnPolicy) -> Step:
     if len(text) > policy.max_chars:
         return _fail(state, Prompt.TOO_LONG, policy)
-    if not text.strip() or confidence < policy.confidence_floor:
+    if not text.strip() or not confidence >= policy.confidence_floor:  # NaN is not sure either
         return _fail(state, Prompt.LOW_CONFIDENCE, policy)
     return replace(state, phase=Phase.ANSWERING), (Answer(state.epoch, text, confidence),)
 
@@ -297,9 +307,22 @@ def _answered(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
 def _played(state: TurnState, _event: Event, _policy: TurnPolicy) -> Step:
     if state.after is Next.LISTEN:
         new, actions = _commit(state, interrupted=False)
-        return replace(new, phase=Phase.LISTENING), actions
-    ending = Ending.TRANSFERRED if state.after is Next.TRANSFER else Ending.COMPLETED
-    return _end(state, ending, interrupted=False)
+        return replace(new, phase=Phase.LISTENING, silent=0), actions
+    return _end(state, _planned(state), interrupted=False)
+
+
+def _unspoken(state: TurnState, _event: Event, policy: TurnPolicy) -> Step:
+    """Go on as planned; a bot that stays without a voice hands over to a person."""
+    if state.after is not Next.LISTEN:
+        return _end(state, _planned(state), interrupted=True)
+    if state.silent + 1 >= policy.max_failures:
+        return _end(state, Ending.TRANSFERRED, interrupted=True)
+    new, actions = _commit(state, interrupted=True)
+    return replace(new, phase=Phase.LISTENING, silent=state.silent + 1), actions
+
+
+def _planned(state: TurnState) -> Ending:
+    return Ending.TRANSFERRED if state.after is Next.TRANSFER else Ending.COMPLETED
 
 
 def _commit(state: TurnState, *, interrupted: bool) -> Step:
@@ -323,4 +346,5 @@ _HANDLERS: dict[tuple[Phase, type[Event]], Callable[[TurnState, Event, TurnPolic
     (Phase.ANSWERING, Answered): _answered,
     (Phase.ANSWERING, AnsweringFailed): _hearing_failed,
     (Phase.SPEAKING, PlayoutEnded): _played,
+    (Phase.SPEAKING, SpeakingFailed): _unspoken,
 }

@@ -34,6 +34,10 @@ class OpenTurn:
     reply_s: float = 0.0
     error: str = ""
 
+    def failed(self, error: str) -> None:
+        """Note a failure; an earlier one stays on record."""
+        self.error = f"{self.error}; {error}" if self.error else error
+
     def finalised(self, call_id: str, *, text: str, heard: str, interrupted: bool) -> TurnRecord:
         """The turn's record.
 
@@ -60,10 +64,11 @@ class OpenTurn:
             reply_s=self.reply_s,
             error=self.error,
         )
-        return _with_reply(record, self.reply) if self.reply else record
+        return _with_reply(record, self.reply, spoken=not interrupted) if self.reply else record
 
 
-def _with_reply(record: TurnRecord, reply: Reply) -> TurnRecord:
+def _with_reply(record: TurnRecord, reply: Reply, *, spoken: bool) -> TurnRecord:
+    """A wording that was not heard to its end was not given, whatever was fetched for it."""
     tag = reply.tag
     return replace(
         record,
@@ -75,5 +80,5 @@ def _with_reply(record: TurnRecord, reply: Reply) -> TurnRecord:
         cache=reply.cache,
         llm_engine=reply.llm_engine,
         tools=reply.tools,
-        disclosures=reply.disclosures,
+        disclosures=reply.disclosures if spoken else (),
     )

@@ -4,7 +4,7 @@ The ledger is the only witness of what was heard: texts with the times at which 
 Times are seconds on the call's clock.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,22 @@ class PlayoutLedger:
     def __init__(self) -> None:
         self.spans: list[PlayedSpan] = []
 
-    def add(self, text: str, clip: AudioClip, ready: float) -> PlayedSpan:
-        """Queue a sound; it plays when it is ready and the one before it has ended."""
+    def add(self, text: str, clip: AudioClip, ready: float) -> float:
+        """Queue the first sound of a text; it plays when it is ready and the one before has ended.
+
+        Returns:
+            When it begins to play.
+        """
         start = max(ready, self.spans[-1].end) if self.spans else ready
-        span = PlayedSpan(text, start, start + clip.seconds)
-        self.spans.append(span)
-        return span
+        self.spans.append(PlayedSpan(text, start, start + clip.seconds))
+        return start
+
+    def more(self, clip: AudioClip, ready: float) -> float:
+        """Queue a further sound of the latest text; returns when it begins to play."""
+        span = self.spans.pop()
+        start = max(ready, span.end)
+        self.spans.append(replace(span, end=start + clip.seconds))
+        return start
 
     @property
     def end(self) -> float | None:

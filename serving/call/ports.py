@@ -1,6 +1,8 @@
 """What a session needs from outside: a responder, engines, and where the call leaves its traces."""
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -49,14 +51,24 @@ class Records(Protocol):
         """A call ended."""
         ...
 
+    def save(self, call: CallRecord) -> None:
+        """Write whatever of a call is not there yet."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """The speech engines of a call; None for calls that are typed."""
+    """The speech engines of a call; None for calls that are typed.
+
+    Attributes:
+        in_use: held while a call hears and speaks a turn. Engines take one utterance at a time, so calls
+            that share them take turns; a call with engines of its own never waits.
+    """
 
     stt: SttEngine | None
     tts: TtsEngine | None
     vad: Vad | None
+    in_use: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def names(self) -> dict[str, str]:
         """Names for the call record."""
@@ -71,10 +83,15 @@ class Journal:
     """Where a call leaves its traces.
 
     Attributes:
-        observers: who watches; told after a record is stored.
+        records: the database.
+        aside: folder for records that it does not take.
+        observers: who watches; told after a record was stored, or kept for later.
         recording: path of the stereo recording; None keeps none.
+        record_failed: told of each write to the database that failed.
     """
 
     records: Records
+    aside: Path
     observers: tuple[CallObserver, ...] = ()
     recording: Path | None = None
+    record_failed: Callable[[], None] = lambda: None

@@ -5,7 +5,7 @@ Everything here is already redacted; metrics, KPIs, reports and replay read thes
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -69,7 +69,7 @@ class TurnRecord:
         values: canonical typed values without personal ones.
         intent_version: adapter that tagged the turn.
         llm_engine: engine that answered; empty where none was asked.
-        disclosures: `id@version` of compliance texts spoken.
+        disclosures: `id@version` of compliance texts that were spoken to the end.
         answer: the reply, redacted.
         spoken: the part of it that was played.
         stages: contiguous stage times in seconds, in order; they add up to `voice_to_voice_s`.
@@ -135,3 +135,31 @@ class CallRecord:
     survey: int | None = None
     recording: str | None = None
     turns: tuple[TurnRecord, ...] = ()
+
+
+def turn_of(data: Mapping[str, Any]) -> TurnRecord:
+    """The turn that `serving.plain.plain` made plain."""
+    fields = dict(data)
+    fields["started_at"] = datetime.fromisoformat(fields["started_at"])
+    fields["decision"] = Decision(fields["decision"])
+    fields["cache"] = CacheRecord(**fields["cache"]) if fields["cache"] else None
+    fields["tools"] = tuple(ToolRecord(**item) for item in fields["tools"])
+    for name in ("values", "disclosures"):
+        fields[name] = tuple(fields[name])
+    return TurnRecord(**fields)
+
+
+def call_of(data: Mapping[str, Any]) -> CallRecord:
+    """The call, turns included, that `serving.plain.plain` made plain; times may be `datetime` already."""
+    fields = dict(data)
+    for name in ("started_at", "ended_at"):
+        fields[name] = _utc(fields[name])
+    fields["ending"] = Ending(fields["ending"]) if fields["ending"] else None
+    fields["turns"] = tuple(turn_of(turn) for turn in fields["turns"])
+    return CallRecord(**fields)
+
+
+def _utc(value: datetime | str | None) -> datetime | None:
+    """SQLite drops the zone; all times here are UTC."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

@@ -11,13 +11,16 @@ from serving.cache.types import CacheDecision, CacheQuery, CacheScope, Outcome
 from serving.call import policy
 from serving.call.clock import Laps
 from serving.call.dialogue import DialogueState, HeardTurn, PendingTask, Reply
-from serving.call.generation import execute, generate, tool_record
+from serving.call.faults import fault
+from serving.call.generation import Generation, execute, generate, tool_record
 from serving.call.machine import Next
 from serving.call.record import CacheRecord, Decision
 from serving.call.toolbox import Toolbox
 from serving.call.understanding import Understood, understand
 from serving.errors import EngineError
 from serving.language.protocols import IntentTagger, LlmRequest, Message, ToolCall, ToolSchema
+from serving.spoken.values import TypedValue
+from serving.telemetry.redaction import redact
 
 MAX_MESSAGES = 20
 """Messages of the dialogue that an engine is shown."""
@@ -30,17 +33,19 @@ class Responder:
         box: what all calls share.
         tagger: the adapter that the call keeps.
         scope: the cache scope that belongs to it.
+        opening: notices that this call begins with, before the greeting.
     """
 
-    def __init__(self, box: Toolbox, tagger: IntentTagger, scope: CacheScope) -> None:
+    def __init__(self, box: Toolbox, tagger: IntentTagger, scope: CacheScope, opening: str = "") -> None:
         self._box = box
         self._tagger = tagger
         self._scope = scope
+        self._opening = opening
 
     def prompt(self, name: str, attempt: int = 0) -> str:
         """Wording of a fixed phrase; repeated failures are answered in other words."""
         if name == "greeting":
-            return self._box.greeting
+            return f"{self._opening} {self._box.greeting}".strip()
         return self._box.phrase("reprompt_2" if name == "low_confidence" and attempt > 1 else name)
 
     def answer(self, turn: HeardTurn, state: DialogueState, laps: Laps) -> Reply:
@@ -50,11 +55,11 @@ class Responder:
             VoicebotError: a stage failed that has no fallback; the caller gets an apology.
         """
         heard = understand(turn, state, self._tagger, self._box, laps)
-        reply = self._controlled(heard) or self._confirmed(heard)
+        reply = self._controlled(heard)
         if reply is not None:
             return reply
         if heard.user.task:
-            return self._generated(heard, None, laps)
+            return self._task(heard, laps)
         if not heard.tag.in_scope:
             return self._out_of_scope(heard)
         decision = lookup(self._box, heard, self._scope)
@@ -67,34 +72,55 @@ class Responder:
         return self._generated(heard, decision, laps)
 
     def _controlled(self, turn: Understood) -> Reply | None:
-        """Replies about the call itself."""
-        if turn.tag.in_scope and turn.tag.label == policy.OPT_OUT:
-            reply = self._disclosed(turn, "", ("",), Decision.DISCLOSURE)
-            return replace(reply, stop_recording=True)
+        """Replies about the call itself; those that are only an aside leave what was asked open."""
+        if policy.says(turn.tag, policy.OPT_OUT):
+            return self._opted_out(turn)
         control = None if turn.user.task else policy.control_reply(turn.tag, turn.state)
         if control is None:
             return None
         text = self._box.phrase(control.prompt, answer=turn.state.last_answer)
-        return self._reply(turn, text, control.decision, next=control.next)
+        if turn.tag.label != policy.REPEAT:
+            return self._reply(turn, text, control.decision, next=control.next)
+        reply = self._reply(turn, text, control.decision, pending=turn.state.pending)
+        return replace(reply, state=replace(reply.state, last_answer=turn.state.last_answer))
 
-    def _confirmed(self, turn: Understood) -> Reply | None:
-        """Read unsure values back, and take the caller's no to that (design D13)."""
-        task, pending = turn.user.task, turn.state.pending
-        if not task:
-            return None
-        if pending is not None and pending.confirming and turn.tag.label == policy.DENY:
-            text = self._box.phrase("confirm_again")
-            return self._reply(turn, text, Decision.CLARIFY, pending=PendingTask(task))
-        decisive = [value for value in turn.user.values if value.kind in policy.DECISIVE]
-        if not decisive or turn.confidence >= self._box.confirm_below:
-            return None
-        said = " and ".join(turn.user.text[value.start : value.end] for value in decisive)
-        text = self._box.phrase("confirm_values", values=said)
-        return self._reply(turn, text, Decision.CLARIFY, pending=PendingTask(task, confirming=True))
+    def _opted_out(self, turn: Understood) -> Reply:
+        """Stop the recording, whatever becomes of the wording that says so."""
+        try:
+            reply = self._disclosed(turn, "", ("",), Decision.DISCLOSURE)
+        except EngineError as error:
+            reply = self._reply(turn, self._box.phrase("apology"), Decision.APOLOGY)
+            reply = replace(reply, error=fault("disclosure", error))
+        pending = turn.state.pending
+        return replace(reply, stop_recording=True, state=replace(reply.state, pending=pending))
+
+    def _task(self, turn: Understood, laps: Laps) -> Reply:
+        """Read unsure values back until they are confirmed or denied (design D13); then the tools work."""
+        pending, task = turn.state.pending, turn.user.task
+        said = policy.decisive(turn.user.values, turn.user.text)
+        if pending is not None and pending.doubts and policy.says(turn.tag, policy.DENY):
+            turn = _without(turn, [doubt.value for doubt in pending.doubts])
+            if not said:
+                text = self._box.phrase("confirm_again")
+                return self._reply(turn, text, Decision.CLARIFY, pending=PendingTask(task))
+        sure = turn.confidence >= self._box.confirm_below
+        doubts = policy.doubts_after(pending, turn.tag, said, sure=sure)
+        if not doubts:
+            return self._generated(turn, None, laps)
+        text = self._box.phrase("confirm_values", values=" and ".join(doubt.words for doubt in doubts))
+        asked_before = pending is not None and doubts == pending.doubts
+        return self._reply(
+            turn,
+            text,
+            Decision.CLARIFY,
+            pending=PendingTask(task, doubts=doubts),
+            understood=not asked_before,
+        )
 
     def _out_of_scope(self, turn: Understood) -> Reply:
         text = self._box.phrase("out_of_scope_again" if turn.state.out_of_scope else "out_of_scope")
-        return self._reply(turn, text, Decision.OUT_OF_SCOPE, understood=False)
+        pending = turn.state.pending or policy.pending_after(text, "", computed=False)
+        return self._reply(turn, text, Decision.OUT_OF_SCOPE, understood=False, pending=pending)
 
     def _generated(self, turn: Understood, looked_up: CacheDecision | None, laps: Laps) -> Reply:
         """Let the engine answer; `looked_up` is None for a task, which no cache may answer."""
@@ -103,17 +129,22 @@ class Responder:
             None if task else self._box.knowledge.best(turn.tag.label, turn.user.facets, self._box.today())
         )
         made = generate(self._box, turn, self._request(turn, approved.text if approved else ""), laps)
-        state = replace(turn.state, results=(*turn.state.results, *made.results))
-        turn = replace(turn, state=state)
         cache = _cache_record(looked_up) if looked_up else None
+        turn, text = _took(turn, made, self._box.fallback.info.name)
         if approved is not None and approved.disclosures:
-            reply = self._disclosed(turn, made.text, approved.disclosures, Decision.DISCLOSURE, cache=cache)
+            reply = self._disclosed(turn, text, approved.disclosures, Decision.DISCLOSURE, cache=cache)
         else:
             computed = any(tool.ok and tool.name in policy.COMPUTING_TOOLS for tool in made.tools)
-            pending = policy.pending_after(made.text, task, computed=computed)
-            asks = bool(task) and pending is not None and pending.intent == task
-            decision = Decision.TOOL if computed else Decision.CLARIFY if asks else Decision.ANSWER
-            reply = self._reply(turn, made.text, decision, pending=pending, cache=cache)
+            pending = policy.pending_after(text, task, computed=computed)
+            follows = policy.next_after(text)
+            reply = self._reply(
+                turn,
+                text,
+                _decision(task, pending, follows, computed=computed),
+                next=follows,
+                pending=pending,
+                cache=cache,
+            )
         return replace(reply, llm_engine=made.engine, tools=(*made.tools, *reply.tools), error=made.error)
 
     def _request(self, turn: Understood, approved: str) -> LlmRequest:
@@ -142,11 +173,12 @@ class Responder:
             result = execute(self._box, turn, call)
             if not result.ok:
                 raise EngineError(f"The wording {notice or flow_type} cannot be had: {result.error}")
-            records.append(tool_record(result))
+            records.append(tool_record(self._box, result))
             parts.append(str(result.value["text"]))
             references.append(str(result.value["reference"]))
         answer = " ".join(part for part in parts if part)
-        reply = self._reply(turn, answer, decision, cache=cache)
+        pending = policy.pending_after(text, "", computed=False)
+        reply = self._reply(turn, answer, decision, pending=pending, cache=cache)
         return replace(reply, tools=tuple(records), disclosures=tuple(references), verbatim=bool(references))
 
     def _reply(
@@ -161,6 +193,8 @@ class Responder:
         cache: CacheRecord | None = None,
     ) -> Reply:
         said = (Message("user", turn.user.text), Message("assistant", answer))
+        if pending is not None and not pending.question:
+            pending = replace(pending, question=answer)
         state = replace(
             turn.state,
             messages=(*turn.state.messages, *said)[-MAX_MESSAGES:],
@@ -192,6 +226,37 @@ def lookup(box: Toolbox, turn: Understood, scope: CacheScope) -> CacheDecision:
         personal=turn.personal,
     )
     return box.cache.lookup(query, scope)
+
+
+def _took(turn: Understood, made: Generation, fallback: str) -> tuple[Understood, str]:
+    """The turn with what the engine's tools gave, and its answer without personal values.
+
+    Only a language model's own words are searched for them: approved wording may hold the bank's numbers.
+    """
+    state = replace(turn.state, results=(*turn.state.results, *made.results))
+    text = made.text
+    if made.engine != fallback:
+        redacted = redact(text, known=state.placeholders)
+        state, text = replace(state, placeholders=redacted.placeholders), redacted.text
+    return replace(turn, state=state), text
+
+
+def _without(turn: Understood, denied: Sequence[TypedValue]) -> Understood:
+    """The turn after values that the caller denied; nothing may be computed from them any more."""
+    wrong = {value.canonical() for value in denied}
+    before = len(turn.state.values) - len(turn.user.values)
+    kept = [value for value in turn.state.values[:before] if value.canonical() not in wrong]
+    state = replace(turn.state, values=(*kept, *turn.state.values[before:]))
+    return replace(turn, state=state)
+
+
+def _decision(task: str, pending: PendingTask | None, follows: Next, *, computed: bool) -> Decision:
+    if computed:
+        return Decision.TOOL
+    if follows is Next.TRANSFER:
+        return Decision.TRANSFER
+    asks = bool(task) and pending is not None and pending.intent == task
+    return Decision.CLARIFY if asks else Decision.ANSWER
 
 
 def _cache_record(decision: CacheDecision) -> CacheRecord:

@@ -12,18 +12,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from loguru import logger
+
 from serving.adapters.live import LiveAdapter, ServedAdapter
 from serving.cache.lookup import SemanticCache
 from serving.cache.signature import RULES, Signer
 from serving.cache.types import CacheScope
 from serving.call.clock import Clock, FileClock
+from serving.call.faults import fault
+from serving.call.filing import save_set_aside
+from serving.call.patience import Patience
 from serving.call.ports import CallObserver, Engines, Journal
 from serving.call.record import CallRecord
 from serving.call.responder import Responder
 from serving.call.scope import ScopeParts, scope_for
 from serving.call.session import CallSession, new_call_id
 from serving.call.store import CallStore
-from serving.call.toolbox import Toolbox
+from serving.call.toolbox import Toolbox, check_phrases
+from serving.errors import VoicebotError
 from serving.language.choice import choose_llm
 from serving.language.embedded import EmbeddedResponder
 from serving.language.encoder import SentenceEncoder, load_encoder, use_one_thread
@@ -31,6 +37,7 @@ from serving.language.knowledge import load_knowledge
 from serving.language.lexicon import load_lexicon
 from serving.settings import Settings
 from serving.speech.engines import choose_stt, choose_tts
+from serving.speech.protocols import EngineInfo
 from serving.speech.vad import SileroVad
 from serving.spoken.values import Kind
 from serving.telemetry.metrics import TurnMetrics
@@ -72,10 +79,11 @@ class Runtime:
         self.encoder: SentenceEncoder = load_encoder(settings.encoder)
         self._key = load_pii_key(settings)
         self.knowledge = load_knowledge(settings.data / "knowledge" / "answers.yaml")
+        check_phrases(self.knowledge)
         rates = load_rates(settings.data / "knowledge" / "rates.yaml")
         texts = load_compliance(settings.data / "compliance")
         lexicon = load_lexicon(settings.data / "lexicons" / "signature.yaml")
-        embedded = EmbeddedResponder(self.knowledge.prompts)
+        embedded = EmbeddedResponder(self.knowledge.prompts, settings.currency)
         llm = choose_llm(settings, lambda: embedded)
         self.signer = Signer(
             lexicon, lambda kind, value: keyed_hash(kind, value, self._key), settings.currency
@@ -107,7 +115,10 @@ class Runtime:
             currency=settings.currency,
             bank_name=settings.bank_name,
             greeting=self.knowledge.prompt("greeting").format(bank_name=settings.bank_name),
+            patience=Patience(_llm_limit_s(settings, llm.engine.info)),
         )
+        self._texts = texts
+        self._check_wordings(voice=voice)
         self.choices = [Choice("llm", llm.engine.info.name, llm.engine.info.model, llm.reason)]
         self._engines = self._speech(settings) if voice else Engines(None, None, None)
         self.adapter = LiveAdapter.from_settings(settings, self.encoder)
@@ -123,18 +134,30 @@ class Runtime:
     def start(self) -> Self:
         """Load the adapter that shall serve and warm everything that a first turn would wait for.
 
+        Records that an earlier server could not save are saved now. A cache that cannot be opened is no
+        reason not to answer: its lookups are misses.
+
         Raises:
             MissingError: there is no adapter at all.
         """
         self.adapter.start()
-        self.cache.warm(self.scope(self.adapter.current))
+        try:
+            self.cache.warm(self.scope(self.adapter.current))
+        except (VoicebotError, OSError, ValueError, RuntimeError) as error:
+            logger.error("the cache cannot be opened, nothing is answered from it: {}", fault("cache", error))
         self.adapter.current.tagger.tag("warm up")
+        self.save_set_aside()
         return self
 
     def close(self) -> None:
         """Stop watching for promotions and let running writes finish."""
         self.adapter.close()
         self.executor.close()
+        self.records.close()
+
+    def save_set_aside(self) -> int:
+        """Save the calls whose records the database had refused; returns how many."""
+        return save_set_aside(self._aside, self.records)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -171,6 +194,7 @@ class Runtime:
         served = self.adapter.current
         scope = self.scope(served)
         engines = Engines(None, None, None) if typed else self._engines
+        voice = engines.tts is not None
         call = CallRecord(
             call_id=new_call_id(),
             started_at=datetime.now(UTC),
@@ -179,19 +203,62 @@ class Runtime:
             cache_scope=scope.key,
             engines={**engines.names(), "llm": self.box.llm.info.name},
             script=script,
-            caller=keyed_hash(Kind.ACCOUNT, caller_id, self._key) if caller_id else "",
+            caller=self._caller_hash(caller_id),
         )
+        recording = self._recording_path(call) if voice and self.settings.keep_recordings else None
         return CallSession(
-            Responder(self.box, served.tagger, scope),
+            Responder(self.box, served.tagger, scope, self._opening(voice=voice, recorded=bool(recording))),
             engines,
             self.settings,
             clock or FileClock(time.perf_counter),
             call,
-            Journal(self.records, (self.metrics, *observers), self._recording_path(call, engines)),
+            Journal(
+                self.records,
+                self._aside,
+                (self.metrics, *observers),
+                recording,
+                self.metrics.record_failures.inc,
+            ),
         )
 
-    def _recording_path(self, call: CallRecord, engines: Engines) -> Path | None:
-        if not self.settings.keep_recordings or engines.tts is None:
-            return None
+    @property
+    def _aside(self) -> Path:
+        return self.settings.home / "unsaved"
+
+    def _caller_hash(self, caller_id: str) -> str:
+        """One hash for every way of writing a number: spaces, dashes and a plus are not part of it."""
+        plain = "".join(char for char in caller_id if char.isalnum()).casefold()
+        return keyed_hash(Kind.ACCOUNT, plain, self._key) if plain else ""
+
+    def _recording_path(self, call: CallRecord) -> Path:
         day = call.started_at.strftime("%Y-%m-%d")
         return self.settings.home / "recordings" / day / f"{call.call_id}.wav"
+
+    def _opening(self, *, voice: bool, recorded: bool) -> str:
+        """What the law wants said before anything else (data/compliance/README.md)."""
+        notices = [("LEGAL_NOTICE", "ai_voice_disclosure")] if voice else []
+        notices += [("RECORDING_OPT_OUT", "recording_notice")] if recorded else []
+        return " ".join(self._wording(flow_type, text_id) for flow_type, text_id in notices)
+
+    def _wording(self, flow_type: str, text_id: str = "") -> str:
+        return self._texts.notice(
+            flow_type,
+            {},
+            jurisdiction=self.settings.jurisdiction,
+            on=self.box.today(),
+            text_id=text_id,
+            house={"bank_name": self.settings.bank_name},
+        ).text
+
+    def _check_wordings(self, *, voice: bool) -> None:
+        """Make sure, before the first call, that no wording is missing in the middle of one."""
+        self._opening(voice=voice, recorded=voice and self.settings.keep_recordings)
+        self._wording("RECORDING_OPT_OUT")
+        for text_id in sorted({name for answer in self.knowledge.answers for name in answer.disclosures}):
+            self._wording(self._texts.flow_type(text_id), text_id)
+
+
+def _llm_limit_s(settings: Settings, llm: EngineInfo) -> float:
+    """The engine's own limit and a moment more, for the whole of a turn, seconds."""
+    own = settings.local_llm_timeout_s if llm.name == "local" else settings.mistral_timeout_s
+    return own + 2.0

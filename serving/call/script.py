@@ -69,15 +69,25 @@ def _read(path: Path) -> CallScript:
 
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        turns = tuple(
-            ScriptTurn(str(turn["say"]), turn.get("noise_snr_db"), turn.get("expect", {}))
-            for turn in data["turns"]
-        )
-        script = CallScript(data["id"], data["title"], turns, data["outcome"], data.get("survey"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        turns = tuple(_turn(turn) for turn in data["turns"])
+        script = CallScript(data["id"], str(data["title"]), turns, data["outcome"], data.get("survey"))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidInputError(f"Call script {path} cannot be read: {error!r}.") from error
     if script.id != path.stem or script.outcome not in OUTCOMES or not turns:
         raise InvalidInputError(
             f"Call script {path} needs its file name as id, turns, and an outcome out of {sorted(OUTCOMES)}."
         )
+    if script.survey not in {None, 1, 2, 3, 4, 5}:
+        raise InvalidInputError(f"Call script {path} needs a survey from 1 to 5, or none.")
     return script
+
+
+def _turn(data: Mapping[str, Any]) -> ScriptTurn:
+    say, noise, expect = data["say"], data.get("noise_snr_db"), data.get("expect", {})
+    if not isinstance(say, str) or not say.strip():
+        raise ValueError(f"a turn says {say!r}; it needs words")
+    if noise is not None and (isinstance(noise, bool) or not isinstance(noise, int | float)):
+        raise ValueError(f"noise_snr_db is {noise!r}; it needs decibels")
+    if not isinstance(expect, Mapping):
+        raise ValueError(f"expect is {expect!r}; it needs a mapping")
+    return ScriptTurn(say, None if noise is None else float(noise), expect)

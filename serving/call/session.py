@@ -1,12 +1,14 @@
 """One call: drives the turn machine, carries out its actions, leaves the records.
 
 The session owns all I/O of a call and decides nothing: what to do next comes from the machine, what to
-answer from the responder. It is written for callers who wait for the bot to finish (files, scripts,
-typed text).
+answer from the responder. Whatever breaks outside of it (an engine, an observer, the database) costs a
+sentence, never the call. It is written for callers who wait for the bot to finish: files, scripts, text.
 """
 
+import math
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -17,17 +19,17 @@ from serving.call import machine as m
 from serving.call.caller import Caller, CallerLine, Feedback
 from serving.call.clock import Clock, Laps
 from serving.call.dialogue import DialogueState, HeardTurn
+from serving.call.faults import fault
+from serving.call.filing import Filing
 from serving.call.hearing import Line, Utterance, listen
 from serving.call.open_turn import OpenTurn
-from serving.call.playout import PlayoutLedger, Recording
-from serving.call.ports import Engines, Journal, Responding
+from serving.call.playout import Recording
+from serving.call.ports import CallObserver, Engines, Journal, Responding
 from serving.call.record import CallRecord, Decision, TurnRecord
-from serving.errors import InvalidInputError, VoicebotError
+from serving.call.speaking import Voice
+from serving.errors import InvalidInputError, RefusedError
 from serving.settings import Settings
-from serving.speech.protocols import TtsEngine
-from serving.speech.sentences import speakable_sentences
 from serving.speech.vad import EndpointSettings, SpeechDetector
-from serving.spoken import verbalise
 from serving.telemetry.redaction import redact
 
 CALLER_PAUSE_S = 0.4
@@ -61,33 +63,37 @@ class CallSession:
         self._clock = clock
         self._call = call
         self._journal = journal
+        self._filing = Filing(journal.records, journal.aside, journal.record_failed)
         self._recording = Recording(wanted=journal.recording is not None)
+        self._voice = Voice(engines.tts, clock, self._recording)
         self._policy = m.TurnPolicy(
             settings.stt_confidence_floor, settings.max_failures, settings.max_turn_chars
         )
         self._endpointing = EndpointSettings(
             threshold=settings.vad_threshold, hang_over_s=settings.end_of_turn_silence_s
         )
+        self._log = logger.bind(call=call.call_id)
         self._state = m.TurnState()
         self._dialogue = DialogueState()
         self._events: deque[m.Event] = deque()
         self._utterance: Utterance | None = None
         self._turn: OpenTurn | None = None
         self._turns: list[TurnRecord] = []
-        self._ledger = PlayoutLedger()
         self._talk_s = 0.0
         self._caller: Caller | None = None
 
     def run(self, caller: Caller) -> CallRecord:
-        """Carry a whole call through and return its finished record."""
+        """Carry a whole call through and return its finished record.
+
+        However it ends, also by an exception of the caller's side, the call is recorded.
+        """
         self._caller = caller
-        self.start()
-        while not self.ended:
-            line = caller.next_line()
-            if line is None:
-                self.hang_up()
-            else:
+        try:
+            self.start()
+            while not self.ended and (line := caller.next_line()) is not None:
                 self.hear(line)
+        finally:
+            self.hang_up()
         return self._call
 
     @property
@@ -107,39 +113,34 @@ class CallSession:
 
     def start(self) -> None:
         """Record the beginning and greet the caller."""
-        self._journal.records.begin(self._call)
-        self._dispatch(m.CallStarted(self._clock.now()))
+        self._log.info("call began: {}, adapter {}", self._call.transport, self._call.adapter)
+        self._filing.begin(self._call)
+        with self._engines.in_use:
+            self._dispatch(m.CallStarted(self._clock.now()))
 
     def hang_up(self) -> None:
         """The caller is gone; harmless after the end."""
+        self._events.clear()
         self._dispatch(m.HungUp(self._clock.now()))
 
     def hear(self, line: CallerLine) -> None:
         """Take the caller's next line through to the end of the bot's reply.
 
         A sound may hold several turns; each is answered before the next is heard.
+
+        Raises:
+            RefusedError: the call has not begun, or is over.
+            InvalidInputError: sound, in a call without speech engines.
         """
-        if line.audio is None:
-            self._hear_text(line.text)
-            return
-        if self._engines.vad is None or self._engines.stt is None:
+        if self._state.phase is not m.Phase.LISTENING:
+            raise RefusedError(f"This call is not listening: it is {self._state.phase.value}.")
+        if line.audio is not None and (self._engines.vad is None or self._engines.stt is None):
             raise InvalidInputError("This call takes typed text only; it was opened without speech engines.")
-        start = self._clock.now() + CALLER_PAUSE_S
-        self._recording.caller(start, line.audio)
-        sound = Line(line.audio, start, self._settings.end_of_turn_silence_s)
-        detector = SpeechDetector(self._engines.vad, self._endpointing)
-        heard_before = False
-        while not self.ended and (sound.remaining or not heard_before):
-            if heard_before:
-                sound.shift_to(self._clock.now() + CALLER_PAUSE_S)
-            utterance = listen(
-                sound, detector, self._engines.stt, self._clock, max_seconds=self._settings.max_utterance_s
-            )
-            if utterance.started is None and heard_before:
-                utterance.stream.cancel()
-                return
-            heard_before = True
-            self._hear_utterance(utterance)
+        with self._engines.in_use:
+            if line.audio is None:
+                self._hear_text(line.text)
+            else:
+                self._hear_sound(line.audio)
 
     def _dispatch(self, event: m.Event) -> None:
         self._events.append(event)
@@ -167,21 +168,41 @@ class CallSession:
 
     def _hear_text(self, text: str) -> None:
         now = self._clock.now()
-        self._open(now, "typed").text = text
-        self._dispatch(m.TextTyped(now, text))
+        turn = self._open(now, "typed")
+        turn.text = _cleaned(text)
+        self._dispatch(m.TextTyped(now, turn.text))
 
-    def _hear_utterance(self, utterance: Utterance) -> None:
+    def _hear_sound(self, clip: AudioClip) -> None:
+        assert self._engines.vad is not None
         assert self._engines.stt is not None
+        detector = SpeechDetector(self._engines.vad, self._endpointing)
+        sound = Line(clip, self._clock.now() + CALLER_PAUSE_S, self._settings.end_of_turn_silence_s)
+        first = True
+        while not self.ended and (first or sound.remaining):
+            if not first:
+                sound.shift_to(self._clock.now() + CALLER_PAUSE_S)
+            utterance = listen(
+                sound, detector, self._engines.stt, self._clock, max_seconds=self._settings.max_utterance_s
+            )
+            heard = sound.take_heard()
+            if heard is not None:
+                self._recording.caller(*heard)
+            if utterance.started is None and not first and not utterance.recognition.failure:
+                utterance.recognition.cancel()
+                return
+            first = False
+            self._hear_utterance(utterance, self._engines.stt.info.name)
+
+    def _hear_utterance(self, utterance: Utterance, engine: str) -> None:
         self._utterance = utterance
-        turn = self._open(utterance.ended, self._engines.stt.info.name)
+        turn = self._open(utterance.ended, engine)
         turn.audio_s = utterance.seconds
         turn.laps.mark("end_of_turn")
         self._talk_s += utterance.seconds
-        self._dispatch(m.SpeechStarted(utterance.started or utterance.ended))
+        self._dispatch(m.SpeechStarted(utterance.ended if utterance.started is None else utterance.started))
         self._dispatch(m.SpeechEnded(utterance.decided))
 
     def _open(self, speech_end: float, engine: str) -> OpenTurn:
-        self._ledger = PlayoutLedger()
         self._turn = OpenTurn(
             index=self._state.turn + 1,
             started_at=datetime.now(UTC),
@@ -194,16 +215,15 @@ class CallSession:
     def _recognise(self, epoch: int) -> None:
         assert self._turn is not None
         assert self._utterance is not None
-        event: m.Event
-        try:
-            transcript = self._utterance.finish()
-        except VoicebotError as error:
-            self._failed(self._turn, f"stt: {type(error).__name__}")
-            event = m.HearingFailed(self._turn.laps.mark("stt"), epoch)
-        else:
-            self._turn.text, self._turn.confidence = transcript.text, transcript.confidence
-            event = m.Heard(self._turn.laps.mark("stt"), epoch, transcript.text, transcript.confidence)
-        self._events.append(event)
+        recognition = self._utterance.recognition
+        transcript = recognition.finish()
+        now = self._turn.laps.mark("stt")
+        if transcript is None:
+            self._fail(self._turn, recognition.failure)
+            self._events.append(m.HearingFailed(now, epoch))
+            return
+        self._turn.text, self._turn.confidence = _cleaned(transcript.text), _share(transcript.confidence)
+        self._events.append(m.Heard(now, epoch, self._turn.text, self._turn.confidence))
 
     # Answering
 
@@ -213,8 +233,8 @@ class CallSession:
         heard = HeardTurn(self._call.call_id, turn.index, action.text, action.confidence)
         try:
             reply = self._responder.answer(heard, self._dialogue, turn.laps)
-        except VoicebotError as error:
-            self._failed(turn, f"answer: {type(error).__name__}")
+        except Exception as error:  # no stage of an answer may end the call
+            self._fail(turn, fault("answer", error))
             self._events.append(m.AnsweringFailed(self._clock.now(), action.epoch))
             return
         turn.reply, turn.decision, turn.error = reply, reply.decision, reply.error
@@ -225,20 +245,18 @@ class CallSession:
             m.Answered(self._clock.now(), action.epoch, reply.next, understood=reply.understood)
         )
 
-    @staticmethod
-    def _failed(turn: OpenTurn, error: str) -> None:
-        """Note a failure for the record; the exception's text stays out, it may quote the caller."""
-        turn.error, turn.decision = error, Decision.APOLOGY
-        logger.warning("turn failed: {}", error)
+    def _fail(self, turn: OpenTurn, error: str) -> None:
+        turn.failed(error)
+        turn.decision = Decision.APOLOGY
+        self._log.warning("turn {} failed: {}", turn.index, error)
 
     # Speaking
 
     def _say_reply(self, epoch: int) -> None:
         assert self._turn is not None
         assert self._turn.reply is not None
-        reply = self._turn.reply
-        self._turn.spoken_text = reply.answer
-        self._speak(_filled(reply.answer, reply.state), epoch)
+        self._turn.spoken_text = self._turn.reply.answer
+        self._speak(self._turn.reply.answer, epoch)
 
     def _say_prompt(self, action: m.SayPrompt) -> None:
         text = self._responder.prompt(action.prompt.value, action.attempt)
@@ -251,50 +269,41 @@ class CallSession:
         self._speak(text, action.epoch)
 
     def _speak(self, text: str, epoch: int) -> None:
-        """Say a text; without a voice it counts as said at once."""
-        if self._engines.tts is not None:
-            self._play(self._engines.tts, text)
-        elif self._turn is not None:
-            self._turn.first_sound = self._turn.laps.mark("reply")
-        self._events.append(m.PlayoutEnded(self._clock.now(), epoch))
-
-    def _play(self, tts: TtsEngine, text: str) -> None:
-        """Sentence by sentence; later ones are made while earlier ones play."""
-        try:
-            for sentence in speakable_sentences(verbalise(text)):
-                for clip in tts.synthesise(sentence):
-                    self._play_clip(sentence, clip)
-        except VoicebotError as error:
-            logger.warning("speaking failed: {}", type(error).__name__)
-            if self._turn is not None:
-                self._turn.error = f"tts: {type(error).__name__}"
-        if self._ledger.end is not None:
-            self._clock.wait_until(self._ledger.end)
-
-    def _play_clip(self, sentence: str, clip: AudioClip) -> None:
         turn = self._turn
-        first = turn is not None and turn.first_sound is None
-        ready = turn.laps.mark("tts") if turn is not None and first else self._clock.now()
-        span = self._ledger.add(sentence, clip, ready)
-        self._recording.bot(span.start, clip)
+        spoken = self._voice.say(text, self._dialogue.placeholders, turn.laps if turn else None)
+        self._talk_s += spoken.seconds
         if turn is not None:
-            turn.first_sound = span.start if first else turn.first_sound
-            turn.reply_s += clip.seconds
+            turn.first_sound, turn.reply_s = spoken.first_sound, spoken.seconds
+            if spoken.error:
+                turn.failed(spoken.error)
+        now = self._clock.now()
+        self._events.append(m.SpeakingFailed(now, epoch) if spoken.error else m.PlayoutEnded(now, epoch))
 
     # Records
 
     def _commit(self, *, interrupted: bool) -> None:
         turn = self._turn
         assert turn is not None
-        text = turn.reply.text if turn.reply else redact(turn.text[: self._settings.max_turn_chars]).text
-        heard = redact(self._ledger.heard(self._clock.now())).text if interrupted else turn.spoken_text
-        record = turn.finalised(self._call.call_id, text=text, heard=heard, interrupted=interrupted)
         self._turn = None
+        text = turn.reply.text if turn.reply else self._redacted(turn)
+        heard = self._voice.heard() if interrupted and turn.spoken_text else turn.spoken_text
+        record = turn.finalised(self._call.call_id, text=text, heard=heard, interrupted=interrupted)
         self._turns.append(record)
-        self._talk_s += record.reply_s
-        self._journal.records.add_turn(record)
-        for observer in self._journal.observers:
-            observer.turn_committed(record)
+        self._filing.add_turn(record)
+        self._log.info(
+            "turn {}: {}, {:.0f} ms", record.index, record.decision, 1_000 * (record.voice_to_voice_s or 0.0)
+        )
+        self._tell(lambda observer: observer.turn_committed(record))
+
+    def _redacted(self, turn: OpenTurn) -> str:
+        """The words of a turn without a reply; what they introduce keeps its placeholder in later turns."""
+        try:
+            redacted = redact(turn.text, known=self._dialogue.placeholders)
+        except Exception as error:  # words that cannot be redacted are not kept
+            turn.failed(fault("redaction", error))
+            return ""
+        self._dialogue = replace(self._dialogue, placeholders=redacted.placeholders)
+        return redacted.text[: self._settings.max_turn_chars]
 
     def _end(self, ending: m.Ending) -> None:
         feedback = self._caller.feedback if self._caller else Feedback()
@@ -309,9 +318,9 @@ class CallSession:
             recording=self._write_recording(),
             turns=self.turns,
         )
-        self._journal.records.end(self._call)
-        for observer in self._journal.observers:
-            observer.call_ended(self._call)
+        self._filing.end(self._call)
+        self._log.info("call ended: {} after {} turns", ending, len(self._turns))
+        self._tell(lambda observer: observer.call_ended(self._call))
 
     def _write_recording(self) -> str | None:
         """The recording's path; a full disk costs the recording, not the call."""
@@ -319,10 +328,17 @@ class CallSession:
             return None
         try:
             path = self._recording.write(self._journal.recording)
-        except OSError as error:
-            logger.error("the recording could not be written: {}", error.strerror)
+        except Exception as error:  # the sound library has errors of its own for a full disk
+            self._log.error("the recording could not be written: {}", fault("recording", error))
             return None
         return str(path) if path else None
+
+    def _tell(self, notify: Callable[[CallObserver], None]) -> None:
+        for observer in self._journal.observers:
+            try:
+                notify(observer)
+            except Exception as error:  # who watches must not disturb
+                self._log.warning("an observer failed: {}", fault(type(observer).__name__, error))
 
 
 def new_call_id() -> str:
@@ -330,8 +346,11 @@ def new_call_id() -> str:
     return uuid.uuid4().hex
 
 
-def _filled(answer: str, state: DialogueState) -> str:
-    """The answer with the caller's own values in place of placeholders, for the voice only."""
-    for placeholder, value in state.placeholders.items():
-        answer = answer.replace(placeholder, value)
-    return answer
+def _cleaned(text: str) -> str:
+    """Words on one line: control characters and broken Unicode become spaces."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _share(confidence: float) -> float:
+    """A confidence between 0 and 1; NaN is none."""
+    return 0.0 if math.isnan(confidence) else min(1.0, max(0.0, confidence))

@@ -1,7 +1,7 @@
 """Call and turn records in a database, through SQLAlchemy so that PostgreSQL is only a URL.
 
 A turn is inserted once, in its own transaction, when it is finalised; a second insert of the same turn
-is an integrity error, not an update.
+is an integrity error, not an update. Errors never quote what was written: they reach logs.
 """
 
 import json
@@ -9,20 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from serving.call.machine import Ending
-from serving.call.record import CacheRecord, CallRecord, Decision, ToolRecord, TurnRecord
-from serving.errors import IntegrityError, MissingError, UnavailableError
+from serving.call.record import CallRecord, TurnRecord, call_of
+from serving.errors import EngineError, IntegrityError, MissingError, UnavailableError
 from serving.plain import plain
 
-_metadata = sa.MetaData()
+SQLITE_BUSY_S = 1.0
+"""How long a write waits for another one, seconds; a caller waits with it."""
+
+metadata = sa.MetaData()
 
 _calls = sa.Table(
     "calls",
-    _metadata,
+    metadata,
     sa.Column("call_id", sa.String(32), primary_key=True),
     sa.Column("started_at", sa.DateTime(timezone=True), nullable=False, index=True),
     sa.Column("ended_at", sa.DateTime(timezone=True)),
@@ -42,7 +45,7 @@ _calls = sa.Table(
 
 _turns = sa.Table(
     "turns",
-    _metadata,
+    metadata,
     sa.Column("call_id", sa.String(32), sa.ForeignKey("calls.call_id"), primary_key=True),
     sa.Column("index", sa.Integer, primary_key=True),
     sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
@@ -65,47 +68,67 @@ class CallStore:
 
     def __init__(self, url: str) -> None:
         try:
-            self._engine = sa.create_engine(url)
-            with _translated():
-                _metadata.create_all(self._engine)
-        except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
+            self._engine = _engine(url)
+        except (sa.exc.ArgumentError, ModuleNotFoundError, OSError) as error:
+            # The address may hold a password, so it is not repeated.
             raise UnavailableError(
-                f"The database address of the call records cannot be used: {error}.",
-                advice="Check VOICEBOT_DATABASE_URL, and that its driver is installed.",
+                f"The database address of the call records cannot be used ({type(error).__name__}).",
+                advice="Check VOICEBOT_DATABASE_URL, that its driver is installed, and its folder.",
             ) from error
+        try:
+            self._create()
+        except UnavailableError:  # another process may just have made the tables
+            self._create()
+
+    def _create(self) -> None:
+        with _translated():
+            if self._engine.dialect.name == "sqlite":
+                with self._engine.connect() as db:  # readers and the writer do not wait for each other
+                    db.exec_driver_sql("PRAGMA journal_mode = WAL")
+            metadata.create_all(self._engine)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._engine.dispose()
 
     def begin(self, call: CallRecord) -> None:
-        """Insert a call at its start."""
-        row = {key: value for key, value in _row(call).items() if key != "turns"}
-        with _translated(), self._engine.begin() as db:
-            db.execute(_calls.insert().values(row))
-
-    def add_turn(self, turn: TurnRecord) -> None:
-        """Insert a finalised turn.
+        """Insert a call at its start.
 
         Raises:
-            IntegrityError: this turn of this call was recorded before.
+            IntegrityError: the call was begun before.
         """
-        values = {
-            "call_id": turn.call_id,
-            "index": turn.index,
-            "started_at": turn.started_at,
-            "intent": turn.intent,
-            "decision": turn.decision.value,
-            "voice_to_voice_s": turn.voice_to_voice_s,
-            "record": plain(turn),
-        }
-        try:
-            with _translated(), self._engine.begin() as db:
-                db.execute(_turns.insert().values(values))
-        except sa.exc.IntegrityError as error:
-            raise IntegrityError(f"Turn {turn.index} of call {turn.call_id} was recorded before.") from error
+        with _translated(f"Call {call.call_id} was begun before."), self._engine.begin() as db:
+            db.execute(_calls.insert().values(_call_row(call)))
+
+    def add_turn(self, turn: TurnRecord) -> None:
+        """Insert a finalised turn of a call that was begun.
+
+        Raises:
+            IntegrityError: this turn was recorded before, or its call never was.
+        """
+        twice = f"Turn {turn.index} of call {turn.call_id} was recorded before, or its call never began."
+        with _translated(twice), self._engine.begin() as db:
+            db.execute(_turns.insert().values(_turn_row(turn)))
 
     def end(self, call: CallRecord) -> None:
-        """Write the end of a call that was begun."""
-        row = {key: value for key, value in _row(call).items() if key not in {"turns", "call_id"}}
+        """Write the end of a call that was begun.
+
+        Raises:
+            MissingError: it was not.
+        """
         with _translated(), self._engine.begin() as db:
-            db.execute(_calls.update().where(_calls.c.call_id == call.call_id).values(row))
+            if not db.execute(_update(call)).rowcount:
+                raise MissingError(f"Call {call.call_id} has no beginning on record.")
+
+    def save(self, call: CallRecord) -> None:
+        """Write all that is missing of a call in one transaction; turns that are there stay as they are."""
+        with _translated(), self._engine.begin() as db:
+            if not db.execute(_update(call)).rowcount:
+                db.execute(_calls.insert().values(_call_row(call)))
+            there = set(db.scalars(sa.select(_turns.c.index).where(_turns.c.call_id == call.call_id)))
+            missing = [_turn_row(turn) for turn in call.turns if turn.index not in there]
+            if missing:
+                db.execute(_turns.insert(), missing)
 
     def call(self, call_id: str) -> CallRecord:
         """One call with its turns.
@@ -113,74 +136,95 @@ class CallStore:
         Raises:
             MissingError: no such call.
         """
-        with _translated(), self._engine.connect() as db:
-            row = db.execute(_calls.select().where(_calls.c.call_id == call_id)).mappings().first()
-            if row is None:
-                raise MissingError(
-                    f"No call {call_id} is recorded.", advice="List calls with `voicebot calls`."
-                )
-            turns = db.execute(
-                _turns.select().where(_turns.c.call_id == call_id).order_by(_turns.c.index)
-            ).mappings()
-            return _call(dict(row), tuple(_turn(item["record"]) for item in turns))
+        found = self._found(_calls.select().where(_calls.c.call_id == call_id))
+        if not found:
+            raise MissingError(f"No call {call_id[:64]} is recorded.")
+        return found[0]
 
     def calls(self, *, since: datetime | None = None, limit: int | None = None) -> list[CallRecord]:
         """Calls with their turns, oldest first; `limit` keeps the newest.
 
         Args:
-            since: only calls that started at or after this UTC time.
+            since: only calls that started at or after this time; a time without a zone is UTC.
         """
         query = _calls.select().order_by(_calls.c.started_at.desc(), _calls.c.call_id.desc())
         if since is not None:
-            query = query.where(_calls.c.started_at >= since)
+            moment = since.replace(tzinfo=UTC) if since.tzinfo is None else since.astimezone(UTC)
+            query = query.where(_calls.c.started_at >= moment)
+        return self._found(query.limit(limit))[::-1]
+
+    def _found(self, query: sa.Select[Any]) -> list[CallRecord]:
+        """Calls of a query in its order, with their turns, all as of one moment."""
+        ids = query.with_only_columns(_calls.c.call_id).subquery()
+        of_those = _turns.select().where(_turns.c.call_id.in_(sa.select(ids))).order_by(_turns.c.index)
         with _translated(), self._engine.connect() as db:
-            rows = [dict(row) for row in db.execute(query.limit(limit)).mappings()]
-            ids = {row["call_id"] for row in rows}
-            turns: dict[str, list[TurnRecord]] = {id_: [] for id_ in ids}
-            ordered = _turns.select().order_by(_turns.c.call_id, _turns.c.index)
-            for item in db.execute(ordered).mappings():
-                if item["call_id"] in ids:
-                    turns[item["call_id"]].append(_turn(item["record"]))
-        return [_call(row, tuple(turns[row["call_id"]])) for row in reversed(rows)]
+            rows = [dict(row) for row in db.execute(query).mappings()]
+            turns: dict[str, list[Any]] = {row["call_id"]: [] for row in rows}
+            for item in db.execute(of_those).mappings():
+                if item["call_id"] in turns:  # a call that began between the two queries
+                    turns[item["call_id"]].append(_decoded(item["record"]))
+        return [call_of({**row, "turns": turns[row["call_id"]]}) for row in rows]
+
+
+def _engine(url: str) -> sa.Engine:
+    address = sa.make_url(url)
+    if address.get_backend_name() != "sqlite":
+        return sa.create_engine(address, pool_pre_ping=True, hide_parameters=True)
+    if address.database and address.database != ":memory:":
+        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(address, connect_args={"timeout": SQLITE_BUSY_S}, hide_parameters=True)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")  # a turn needs its call, as in PostgreSQL
+
+    return engine
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(conflict: str = "Two records contradict each other.") -> Iterator[None]:
+    """Errors of the database in our words; what was being written stays out of them."""
     try:
         yield
-    except sa.exc.IntegrityError:
-        raise
-    except sa.exc.OperationalError as error:
+    except sa.exc.IntegrityError as error:
+        raise IntegrityError(conflict) from error
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        cause = getattr(error, "orig", None)
         raise UnavailableError(
-            f"The database of the call records does not answer: {error.orig}.",
+            f"The database of the call records does not answer: {cause or type(error).__name__}.",
             advice="Check that it is running, not locked, and that VOICEBOT_DATABASE_URL is right.",
+        ) from error
+    except sa.exc.DatabaseError as error:
+        kind = type(error.orig).__name__
+        raise EngineError(
+            f"The database of the call records failed ({kind}).", advice="Look into the database's own log."
         ) from error
 
 
-def _row(call: CallRecord) -> dict[str, Any]:
+def _call_row(call: CallRecord) -> dict[str, Any]:
     row = asdict(replace(call, turns=()))
+    del row["turns"]
     row["ending"] = call.ending.value if call.ending else None
     row["engines"] = dict(call.engines)
     return row
 
 
-def _utc(value: datetime | None) -> datetime | None:
-    """SQLite drops the zone; all times here are UTC."""
-    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+def _update(call: CallRecord) -> sa.Update:
+    row = {name: value for name, value in _call_row(call).items() if name != "call_id"}
+    return _calls.update().where(_calls.c.call_id == call.call_id).values(row)
 
 
-def _call(row: dict[str, Any], turns: tuple[TurnRecord, ...]) -> CallRecord:
-    row["started_at"], row["ended_at"] = _utc(row["started_at"]), _utc(row["ended_at"])
-    row["ending"] = Ending(row["ending"]) if row["ending"] else None
-    return CallRecord(**row, turns=turns)
+def _turn_row(turn: TurnRecord) -> dict[str, Any]:
+    return {
+        "call_id": turn.call_id,
+        "index": turn.index,
+        "started_at": turn.started_at,
+        "intent": turn.intent,
+        "decision": turn.decision.value,
+        "voice_to_voice_s": turn.voice_to_voice_s,
+        "record": plain(turn),
+    }
 
 
-def _turn(record: dict[str, Any] | str) -> TurnRecord:
-    data: dict[str, Any] = json.loads(record) if isinstance(record, str) else dict(record)
-    data["started_at"] = datetime.fromisoformat(data["started_at"])
-    data["decision"] = Decision(data["decision"])
-    data["cache"] = CacheRecord(**data["cache"]) if data["cache"] else None
-    data["tools"] = tuple(ToolRecord(**item) for item in data["tools"])
-    for name in ("values", "disclosures"):
-        data[name] = tuple(data[name])
-    return TurnRecord(**data)
+def _decoded(record: Any) -> Any:
+    return json.loads(record) if isinstance(record, str) else record

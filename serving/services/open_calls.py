@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from loguru import logger
+
 from serving.call.caller import CallerLine
+from serving.call.faults import fault
 from serving.call.record import CallRecord, TurnRecord
 from serving.call.session import CallSession
 from serving.errors import MissingError, UnavailableError
@@ -14,6 +17,8 @@ MAX_CALLS = 200
 """Calls in progress at a time; the next one is refused at once (design D9)."""
 IDLE_S = 600.0
 """A typed call without a turn for this long has been left; it is ended and recorded, seconds."""
+TURN_WAIT_S = 30.0
+"""How long a turn waits for the turn before it of the same call, seconds."""
 
 
 @dataclass(slots=True)
@@ -29,13 +34,22 @@ class OpenCalls:
     Args:
         counted: told the number of calls whenever it changes.
         now: monotonic seconds.
+        turn_wait_s: see `TURN_WAIT_S`.
     """
 
-    def __init__(self, *, counted: Callable[[int], None], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        counted: Callable[[int], None],
+        now: Callable[[], float] = time.monotonic,
+        turn_wait_s: float = TURN_WAIT_S,
+    ) -> None:
         self._calls: dict[str, _Open] = {}
         self._admission = threading.Lock()
+        self._closed = False
         self._counted = counted
         self._now = now
+        self._turn_wait_s = turn_wait_s
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -44,35 +58,48 @@ class OpenCalls:
         """Take a slot for a new call, then start it.
 
         Raises:
-            UnavailableError: all slots are taken.
+            UnavailableError: all slots are taken, or the server stops.
         """
-        self._end_idle()
-        with self._admission:
-            if len(self._calls) >= MAX_CALLS:
-                raise UnavailableError("All lines are busy.", advice="Call again in a few minutes.")
-            self._calls[session.call.call_id] = _Open(session, self._now())
-            self._counted(len(self._calls))
-        session.start()
+        self.end_idle()
+        call = _Open(session, self._now())
+        with call.lock:  # nobody may end it before it has begun
+            with self._admission:
+                if self._closed:
+                    raise UnavailableError("The lines are being closed.", advice="Call again in a minute.")
+                if len(self._calls) >= MAX_CALLS:
+                    raise UnavailableError("All lines are busy.", advice="Call again in a few minutes.")
+                self._calls[session.call.call_id] = call
+                self._counted(len(self._calls))
+            try:
+                session.start()
+            except BaseException:
+                self._forget(session.call.call_id)
+                raise
 
     def turn(self, call_id: str, text: str) -> tuple[TurnRecord, bool]:
         """Take one turn; returns its record and whether the call is over.
 
         Raises:
             MissingError: no such call in progress.
+            UnavailableError: the turn before has not ended for long.
         """
         call = self._find(call_id)
-        with call.lock:
+        if not call.lock.acquire(timeout=self._turn_wait_s):
+            raise UnavailableError("The turn before is still being answered.", advice="Wait for its answer.")
+        try:
             if _over(call):
                 raise _gone(call_id)
-            call.last_turn = self._now()
             call.session.hear(CallerLine(None, text))
+            call.last_turn = self._now()
             record, ended = call.session.turns[-1], _over(call)
+        finally:
+            call.lock.release()
         if ended:
             self._forget(call_id)
         return record, ended
 
     def hang_up(self, call_id: str) -> CallRecord:
-        """End a call and return its record.
+        """End a call, after its turn in progress, and return its record.
 
         Raises:
             MissingError: no such call in progress.
@@ -83,15 +110,28 @@ class OpenCalls:
         self._forget(call_id)
         return call.session.call
 
-    def hang_up_all(self) -> None:
-        """End every call: the server stops."""
-        for call_id in list(self._calls):
-            self.hang_up(call_id)
+    def end_idle(self) -> None:
+        """End the calls that were left; one with a turn in progress was not."""
+        for call_id, call in list(self._calls.items()):
+            if not call.lock.acquire(blocking=False):
+                continue
+            try:
+                left = call.last_turn < self._now() - IDLE_S
+                if left:
+                    _end(call.session)
+            finally:
+                call.lock.release()
+            if left:
+                self._forget(call_id)
 
-    def _end_idle(self) -> None:
-        limit = self._now() - IDLE_S
-        for call_id in [id_ for id_, call in list(self._calls.items()) if call.last_turn < limit]:
-            self.hang_up(call_id)
+    def close(self) -> None:
+        """Admit no more, and end every call: the server stops."""
+        with self._admission:
+            self._closed = True
+        for call_id, call in list(self._calls.items()):
+            with call.lock:
+                _end(call.session)
+            self._forget(call_id)
 
     def _find(self, call_id: str) -> _Open:
         call = self._calls.get(call_id)
@@ -107,6 +147,14 @@ class OpenCalls:
 
 def _over(call: _Open) -> bool:
     return call.session.ended
+
+
+def _end(session: CallSession) -> None:
+    """Hang up; a call that cannot be ended must not keep the others from it."""
+    try:
+        session.hang_up()
+    except Exception as error:
+        logger.error("call {} could not be ended: {}", session.call.call_id, fault("end", error))
 
 
 def _gone(call_id: str) -> MissingError:

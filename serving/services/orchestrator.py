@@ -4,12 +4,19 @@ Calls run beside each other, and every answer belongs to the adapter that its ca
 sockets is not served here.
 """
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from loguru import logger
 from pydantic import BaseModel, Field
 
+from serving.call.faults import fault
 from serving.call.runtime import Runtime
 from serving.errors import Category, VoicebotError
 from serving.plain import plain
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
 _MAX_TEXT = 20_000
 """Characters of a request; the call's own, lower limit answers politely."""
+_HOUSEKEEPING_S = 30.0
 _STATUS = {
     Category.INVALID_INPUT: 422,
     Category.REFUSED: 409,
@@ -52,8 +60,9 @@ def create_app(runtime: Runtime, calls: OpenCalls) -> FastAPI:
         body = {"error": error.message, "advice": error.advice, "category": error.category.value}
         return JSONResponse(body, status_code=_STATUS[error.category])
 
+    # These two do nothing slow, and must answer while every worker thread waits for a turn.
     @app.get("/healthz")
-    def health() -> dict[str, Any]:
+    async def health() -> dict[str, Any]:
         served = runtime.adapter.current
         return {
             "status": "ok",
@@ -65,7 +74,7 @@ def create_app(runtime: Runtime, calls: OpenCalls) -> FastAPI:
         }
 
     @app.get("/metrics")
-    def metrics() -> Response:
+    async def metrics() -> Response:
         return Response(runtime.metrics.exposition(), media_type=CONTENT_TYPE)
 
     @app.post("/v1/calls", status_code=201)
@@ -93,9 +102,46 @@ def serve(settings: "Settings") -> None:
 
     with Runtime(settings, voice=False) as runtime:
         calls = OpenCalls(counted=runtime.metrics.active_calls.set)
-        try:
-            uvicorn.run(
-                create_app(runtime, calls), host=settings.host, port=settings.port, log_level="warning"
-            )
-        finally:
-            calls.hang_up_all()
+        app = create_app(runtime, calls)
+        with stopped_by_sigterm(), _housekeeping(runtime, calls):
+            uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning")
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into `SystemExit`, so that everything that is open is closed.
+
+    After its own shutdown uvicorn raises the signal again; by default that ends the process on the spot.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _housekeeping(runtime: Runtime, calls: OpenCalls) -> Iterator[None]:
+    """End calls that were left and save records that were set aside, now and then; end all calls at last."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(_HOUSEKEEPING_S):
+            try:
+                calls.end_idle()
+                runtime.save_set_aside()
+            except Exception as error:
+                logger.error("housekeeping failed and goes on: {}", fault("housekeeping", error))
+
+    thread = threading.Thread(target=work, name="housekeeping", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        calls.close()

@@ -6,11 +6,13 @@ the second lock on that door.
 
 import json
 import sys
+import traceback
 from datetime import UTC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from serving.errors import UnavailableError
 from serving.telemetry.redaction import scrub
 
 if TYPE_CHECKING:
@@ -29,20 +31,31 @@ def configure_logs(settings: "Settings", *, console: bool = True) -> None:
     Args:
         settings: home and least level.
         console: also print warnings and errors on stderr.
+
+    Raises:
+        UnavailableError: the log file cannot be written.
     """
     logger.remove()
     logger.configure(patcher=scrub)
     path = settings.home / LOG_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    logger.add(
-        path,
-        level=settings.log_level,
-        format=_json_line,
-        rotation=_ROTATE_BYTES,
-        retention=_KEPT_FILES,
-        diagnose=False,
-        backtrace=False,
-    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        logger.add(
+            path,
+            level=settings.log_level,
+            format=_json_line,
+            encoding="utf-8",
+            errors="backslashreplace",
+            rotation=_ROTATE_BYTES,
+            retention=_KEPT_FILES,
+            diagnose=False,
+            backtrace=False,
+        )
+    except OSError as error:
+        raise UnavailableError(
+            f"The log file {path} cannot be written: {error.strerror}.",
+            advice="Set VOICEBOT_HOME to a folder of yours.",
+        ) from error
     if console:
         logger.add(
             sys.stderr, level="WARNING", format="{level.name}: {message}", diagnose=False, backtrace=False
@@ -51,15 +64,26 @@ def configure_logs(settings: "Settings", *, console: bool = True) -> None:
 
 def _json_line(record: "loguru.Record") -> str:
     """A loguru format: the finished line goes through `extra`, so that braces in messages stay text."""
-    line = {
+    line: dict[str, Any] = {
         "time": record["time"].astimezone(UTC).isoformat(),
         "level": record["level"].name,
         "where": f"{record['name']}:{record['line']}",
         "message": record["message"],
-        **{key: value for key, value in record["extra"].items() if key != "json"},
     }
     exception = record["exception"]
     if exception is not None and exception.type is not None:
         line["exception"] = f"{exception.type.__name__}: {exception.value}"
-    record["extra"]["json"] = json.dumps(line, ensure_ascii=False, default=str)
+        line["trace"] = [
+            f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(exception.traceback)
+        ]
+    line |= {key: value for key, value in record["extra"].items() if key not in {"json", *line}}
+    record["extra"]["json"] = _dumped(line)
     return "{extra[json]}\n"
+
+
+def _dumped(line: dict[str, Any]) -> str:
+    """One line of strict JSON, whatever somebody bound to a record."""
+    try:
+        return json.dumps(line, ensure_ascii=False, default=str, allow_nan=False)
+    except (ValueError, TypeError):
+        return json.dumps({key: str(value) for key, value in line.items()}, ensure_ascii=False)

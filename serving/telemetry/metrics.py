@@ -56,6 +56,17 @@ class TurnMetrics:
             ["ending", "transport"],
             registry=self.registry,
         )
+        self._errors = Counter(
+            "voicebot_turn_failures_total",
+            "Failures in turns by the stage or engine that failed; a turn may count twice.",
+            ["stage"],
+            registry=self.registry,
+        )
+        self.record_failures = Counter(
+            "voicebot_record_failures_total",
+            "Writes of call records that failed and were kept for later.",
+            registry=self.registry,
+        )
         self.active_calls = Gauge("voicebot_active_calls", "Calls in progress.", registry=self.registry)
 
     def turn_committed(self, turn: "TurnRecord") -> None:
@@ -69,6 +80,8 @@ class TurnMetrics:
             self._voice.labels(turn.decision.value).observe(turn.voice_to_voice_s)
         for stage, seconds in turn.stages.items():
             self._stages.labels(stage).observe(seconds)
+        for failure in filter(None, turn.error.split("; ")):
+            self._errors.labels(failure.partition(":")[0]).inc()
 
     def call_ended(self, call: "CallRecord") -> None:
         """Count one ended call."""

@@ -33,7 +33,9 @@ def unmet(turn: TurnRecord, line: ScriptTurn) -> list[str]:
     if "tool" in expect and not any(_fits(tool, expect) for tool in turn.tools):
         problems.append(f"tools {turn.tools}, expected {expect['tool']} {expect.get('arguments')}")
     problems += [
-        f"{said!r} not in {turn.answer!r}" for said in expect.get("says", ()) if _flat(said) not in _flat(turn.answer)
+        f"{said!r} not in {turn.answer!r}"
+        for said in expect.get("says", ())
+        if _flat(said) not in _flat(turn.answer)
     ]
     return problems
 

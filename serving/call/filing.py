@@ -1,0 +1,114 @@
+"""Filing a call's records: what the database refuses is kept in memory, written later, or set aside.
+
+A call goes on whatever happens to its records, and none of them is lost silently: each later record
+first tries to save all that is missing, and what is still missing at the end of the call becomes a file
+that the next start of the server (and its sweeper) saves. Every failure is logged and counted.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from loguru import logger
+
+from serving.call.faults import fault
+from serving.call.ports import Records
+from serving.call.record import CallRecord, TurnRecord, call_of
+from serving.errors import VoicebotError
+from serving.plain import plain
+
+
+class Filing:
+    """The records of one call on their way to the database; it never raises.
+
+    Args:
+        records: the database.
+        aside: folder for calls that could not be saved by their end.
+        failed: told of each write that failed.
+    """
+
+    def __init__(self, records: Records, aside: Path, failed: Callable[[], None] = lambda: None) -> None:
+        self._records = records
+        self._aside = aside
+        self._failed = failed
+        self._behind = False
+        self._call: CallRecord | None = None
+
+    def begin(self, call: CallRecord) -> None:
+        """The call began."""
+        self._call = call
+        self._write(call, lambda: self._records.begin(call))
+
+    def add_turn(self, turn: TurnRecord) -> None:
+        """A turn was finalised."""
+        assert self._call is not None
+        self._call = replace(self._call, turns=(*self._call.turns, turn))
+        self._write(self._call, lambda: self._records.add_turn(turn))
+
+    def end(self, call: CallRecord) -> None:
+        """The call ended."""
+        self._write(call, lambda: self._records.end(call))
+        if self._behind:
+            _set_aside(call, self._aside)
+
+    def _write(self, call: CallRecord, latest: Callable[[], None]) -> None:
+        """Write the latest record, or all of the call where earlier ones are missing."""
+        try:
+            if self._behind:
+                self._records.save(call)
+            else:
+                latest()
+        except Exception as error:  # a bug in a driver must not end the call either
+            self._behind = True
+            self._failed()
+            logger.error("records of call {} are kept for later: {}", call.call_id, fault("records", error))
+        else:
+            self._behind = False
+
+
+def _set_aside(call: CallRecord, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(suffix=".tmp", dir=folder)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(plain(call), file, default=str)
+            Path(name).replace(folder / f"{call.call_id}.json")
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        turns = len(call.turns)
+        logger.critical("call {} with {} turns is lost: {}", call.call_id, turns, error.strerror)
+    else:
+        logger.error("call {} is set aside in {}", call.call_id, folder)
+
+
+def save_set_aside(folder: Path, records: Records) -> int:
+    """Save the calls that were set aside; returns how many. What cannot be saved now stays."""
+    saved = 0
+    for path in sorted(folder.glob("*.json")):
+        try:
+            call = call_of(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:  # another process was quicker
+            continue
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.error("{} cannot be read and is left alone: {}", path.name, fault("records", error))
+            with contextlib.suppress(OSError):
+                path.rename(path.with_suffix(".unreadable"))
+            continue
+        try:
+            records.save(call)
+        except VoicebotError as error:
+            logger.warning("{} stays set aside: {}", path.name, error)
+            if error.retryable:  # the others would fail as well
+                break
+            continue
+        path.unlink(missing_ok=True)
+        saved += 1
+    if saved:
+        logger.info("{} calls that were set aside are saved", saved)
+    return saved

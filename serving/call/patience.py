@@ -1,0 +1,63 @@
+"""A time limit for engines that cannot be trusted to keep their own.
+
+An engine works in a thread of its own; when it is late the call goes on without it. The thread cannot be
+stopped, so the number of those that hang is limited: beyond it, engines are not asked at all.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from serving.errors import EngineTimeoutError, UnavailableError
+
+_Result = TypeVar("_Result")
+MOST_AT_ONCE = 64
+"""Engines at work or hanging in one process."""
+
+
+class Patience:
+    """Waits for work, but not for ever.
+
+    Args:
+        limit_s: how long the whole of a turn's work may take, seconds.
+        most: threads at work or hanging at a time.
+    """
+
+    def __init__(self, limit_s: float, most: int = MOST_AT_ONCE) -> None:
+        self._limit_s = limit_s
+        self._free = threading.BoundedSemaphore(most)
+
+    def deadline(self) -> float:
+        """When work that begins now must be done, on `time.monotonic`."""
+        return time.monotonic() + self._limit_s
+
+    def wait_for(self, work: Callable[[], _Result], deadline: float) -> _Result:
+        """Do work in a thread and wait for its result.
+
+        Raises:
+            EngineTimeoutError: it was not done by the deadline.
+            UnavailableError: too many engines hang already.
+            Exception: what the work raised.
+        """
+        if not self._free.acquire(blocking=False):
+            raise UnavailableError("Too many engines are at work or hang.")
+        done: SimpleQueue[tuple[_Result | None, Exception | None]] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                done.put((work(), None))
+            except Exception as error:  # it is raised again where somebody waits for it
+                done.put((None, error))
+            finally:
+                self._free.release()
+
+        threading.Thread(target=run, name="engine", daemon=True).start()
+        try:
+            result, error = done.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            raise EngineTimeoutError(f"The engine did not answer within {self._limit_s:g} s.") from None
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # the work's own, also where that is None

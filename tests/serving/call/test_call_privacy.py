@@ -1,0 +1,204 @@
+"""Personal data stays in the memory of its call: nothing of it in records, logs, metrics or files."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loguru import logger
+
+from serving.call.generation import execute
+from serving.call.record import Decision
+from serving.language.protocols import TextDelta, ToolCall
+from serving.settings import Settings
+from serving.telemetry.logs import LOG_FILE, configure_logs
+from serving.telemetry.metrics import TurnMetrics
+from serving.tools.compliance import load_compliance
+from serving.tools.protocols import Effect, Tool
+from serving.tools.schema import tool_schema
+from tests.serving.call.phone import Bank, HummingTts, TellingLlm, ToldStt, knowledge, spoken, toolbox, typed
+
+CARD = "4111 1111 1111 1111"
+NAME = "Zanthia Quillfeather"
+PHONE = "415 555 0199"
+SECRETS = ("4111", "1111", "zanthia", "quillfeather", "0199", "4155550199", "555")
+LINES = (
+    f"hello my name is {NAME}",
+    f"my card number is {CARD} and my phone is {PHONE}",
+    "zanthia quillfeather wants to borrow ten thousand dollars over four years",
+    f"weather {CARD}",
+    "four one one one one one one one one one one one one one one one",
+    f"{NAME} {PHONE} " + "and so on " * 300,
+    f"please do not record me, {NAME}",
+    f"agent for {NAME}",
+)
+
+
+@pytest.fixture
+def log_file(settings: Settings) -> Iterator[Path]:
+    configure_logs(settings, console=False)
+    yield settings.home / LOG_FILE
+    logger.remove()
+
+
+def everything_under(folder: Path) -> bytes:
+    """All bytes of all files, the database's journal included."""
+    return b"\n".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def secrets_in(data: str | bytes) -> list[str]:
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    words = re.sub(r"[0-9a-f]{32,64}", "", text.lower())
+    return [secret for secret in SECRETS if re.search(rf"(?<![0-9.]){re.escape(secret)}(?![0-9])", words)]
+
+
+def test_the_search_itself_finds_what_it_looks_for() -> None:
+    assert secrets_in("x Zanthia 4111") == ["4111", "zanthia"]
+
+
+@pytest.mark.parametrize("by_voice", [False, True], ids=["typed", "spoken"])
+def test_nothing_personal_is_left_by_a_whole_call(bank: Bank, log_file: Path, by_voice: bool) -> None:
+    metrics = TurnMetrics()
+    if by_voice:
+        told = [(line, 0.4) if "borrow" in line else line for line in LINES]
+        call = bank.call([spoken(0.5) for _ in told], stt=ToldStt(told), observers=[metrics], max_failures=9)
+    else:
+        call = bank.call(typed(*LINES), observers=[metrics], max_failures=9)
+    assert len(call.turns) == len(LINES)
+    logger.info("a careless line: {} {}", NAME, CARD)
+    logger.complete()
+    stored = everything_under(bank.settings.home)
+    assert b"careless line" in stored
+    assert call.call_id.encode() in stored
+    assert secrets_in(re.sub(rb"a careless line: [^\"]*", b"", stored)) == []
+    assert CARD.encode() not in stored
+    assert secrets_in(repr(call)) == []
+    assert secrets_in(repr(bank.watcher.turns)) == []
+    assert secrets_in(metrics.exposition()) == []
+
+
+def test_a_failed_turn_is_redacted_with_what_earlier_turns_introduced(bank: Bank) -> None:
+    told = [f"hello my name is {NAME}", ("zanthia quillfeather", 0.1)]
+    _, unsure = bank.call([spoken(0.5)] * 2, stt=ToldStt(told)).turns
+    assert unsure.decision is Decision.REPROMPT
+    assert unsure.text == "<name>"
+
+
+def test_what_a_failed_turn_introduced_keeps_its_placeholder(bank: Bank) -> None:
+    told = [
+        (f"my card number is {CARD}", 0.1),
+        "my card number is 5500 0000 0000 0004",
+        f"my card number is {CARD}",
+    ]
+    turns = bank.call([spoken(0.5)] * 3, stt=ToldStt(told)).turns
+    assert [turn.text for turn in turns] == [
+        "my card number is <card>",
+        "my card number is <card_2>",
+        "my card number is <card>",
+    ]
+
+
+def test_placeholders_stay_the_same_over_the_turns_of_a_call(bank: Bank) -> None:
+    turns = bank.typed(
+        f"my card number is {CARD}",
+        "my card number is 5500 0000 0000 0004",
+        "hello",
+        f"my card number is {CARD.replace(' ', '')}",
+    )
+    assert [re.findall(r"<card[_0-9]*>", turn.text) for turn in turns] == [
+        ["<card>"],
+        ["<card_2>"],
+        [],
+        ["<card>"],
+    ]
+
+
+def test_a_cut_through_a_long_text_never_leaves_half_a_number(bank: Bank) -> None:
+    """The record keeps the first characters of a text that is too long; a number is replaced before that."""
+    limit = bank.settings.max_turn_chars
+    for shift in range(20):
+        (turn,) = bank.typed("a " * (limit // 2 - shift) + f"card {CARD} end")
+        assert secrets_in(turn.text) == []
+
+
+# Tools
+
+
+def test_a_tool_gets_the_true_value_and_the_record_the_placeholder(bank: Bank) -> None:
+    got: list[str] = []
+
+    def block_card(card: str) -> Mapping[str, Any]:
+        """Block a card."""
+        got.append(card)
+        return {"blocked": card, "note": f"card {card} is blocked"}
+
+    tool = Tool(tool_schema(block_card), block_card, Effect.READ)
+    llm = TellingLlm(
+        [ToolCall("abc123def", "block_card", {"card": "<card>"})], [TextDelta("Your card is blocked.")]
+    )
+    box = toolbox(bank.cache_folder, llm, extra_tools=[tool])
+    (turn,) = bank.typed(f"monthly payment, and my card number is {CARD}", box=box)
+    assert got == ["4111111111111111"]
+    assert turn.llm_engine == "telling"
+    assert turn.tools[0].arguments == {"card": "<card>"}
+    assert turn.tools[0].value == {"blocked": "<card>", "note": "card <card> is blocked"}
+    assert secrets_in(repr(llm.requests)) == []
+
+
+def test_personal_values_are_spoken_by_the_bot_but_never_written(bank: Bank) -> None:
+    llm = TellingLlm([TextDelta("Thank you <name>, your card is <card>.")])
+    tts = HummingTts()
+    told = [f"my name is {NAME} card {CARD}, when may I pay the thing back early"]
+    rules = (("early", "loan_early_repayment"),)
+    from serving.call.responder import Responder
+    from tests.serving.call.phone import SCOPE, KeywordTagger
+
+    responder = Responder(toolbox(bank.cache_folder, llm), KeywordTagger(rules=rules), SCOPE)
+    (turn,) = bank.call([spoken(0.5)], stt=ToldStt(told), tts=tts, responder=responder).turns
+    assert turn.answer == turn.spoken == "Thank you <name>, your card is <card>."
+    assert f"Thank you {NAME}, your card is four one one one, one one one one" in " ".join(tts.said)
+
+
+def test_an_interrupted_answer_leaves_no_part_of_a_number_on_record(bank: Bank) -> None:
+    from collections.abc import Iterator as Sounds
+
+    from serving.audio import AudioClip
+    from serving.call.clock import FileClock
+    from serving.call.playout import PlayoutLedger, Recording
+    from serving.call.speaking import Voice
+    from tests.serving.call.phone import Counter, loud
+
+    class Interrupted(HummingTts):
+        def synthesise(self, text: str) -> Sounds[AudioClip]:
+            yield loud(1.0)
+            raise RuntimeError
+
+    voice = Voice(Interrupted(), FileClock(Counter()), Recording(wanted=False))
+    voice.say("Your card <card> is blocked. Goodbye.", {"<card>": "4111111111111111"}, None)
+    assert voice.heard() == "Your card <card> is blocked."
+    assert PlayoutLedger().heard(9.0) == ""
+
+
+def test_words_that_break_the_redaction_are_not_kept(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr("serving.call.session.redact", broken)
+    (turn,) = bank.call([spoken(0.5)], stt=ToldStt([("4111 1111 1111 1111", 0.1)])).turns
+    assert turn.text == ""
+    assert "redaction: RecursionError" in turn.error
+
+
+def test_no_approved_wording_looks_like_personal_data() -> None:
+    """Else what the bot says would be changed on its way to the record."""
+    from serving.settings import default_data_dir
+    from serving.telemetry.redaction import contains_personal
+
+    texts = [text.text for text in load_compliance(default_data_dir() / "compliance").texts]
+    texts += [answer.text for answer in knowledge().answers] + list(knowledge().prompts.values())
+    assert [text for text in texts if contains_personal(text)] == []
+
+
+def test_a_tool_that_a_turn_calls_knows_where_the_call_comes_from(bank: Bank) -> None:
+    assert callable(execute)
