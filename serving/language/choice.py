@@ -6,22 +6,11 @@ embedded responder by accident: that would be a bank without a language model th
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from serving.errors import MissingError
 from serving.language.protocols import Llm
 from serving.settings import Settings
-
-_Engine = TypeVar("_Engine")
-
-
-@dataclass(frozen=True, slots=True)
-class EngineChoice(Generic[_Engine]):
-    """An engine and, in one sentence, why it was taken."""
-
-    engine: _Engine
-    reason: str
+from serving.speech.protocols import EngineChoice
 
 
 def choose_llm(settings: Settings, embedded: Callable[[], Llm]) -> EngineChoice[Llm]:

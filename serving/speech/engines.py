@@ -6,24 +6,12 @@ that is not usable is an error, and so is a fallback that a production profile d
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from serving.errors import InvalidInputError, MissingError
 from serving.settings import Settings
-from serving.speech.protocols import SttEngine, TtsEngine
-
-EngineT_co = TypeVar("EngineT_co", covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineChoice(Generic[EngineT_co]):
-    """An engine and the one sentence that explains why it is this one."""
-
-    engine: EngineT_co
-    reason: str
+from serving.speech.protocols import EngineChoice, SttEngine, TtsEngine
 
 
 def choose_stt(settings: Settings) -> EngineChoice[SttEngine]:

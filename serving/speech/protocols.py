@@ -6,9 +6,11 @@ one after another. They raise only `serving.errors`; they never download anythin
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from serving.audio import SPEECH_RATE, AudioClip, Samples
+
+EngineT_co = TypeVar("EngineT_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,14 @@ class EngineInfo:
     name: str
     model: str
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice(Generic[EngineT_co]):
+    """An engine and the one sentence that explains why it is this one."""
+
+    engine: EngineT_co
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,11 @@ def test_it_contains_a_near_miss_that_the_signature_refused(call: CallRecord) ->
 def test_it_contains_a_loan_quote_right_to_the_cent(call: CallRecord) -> None:
     quote = next(tool for turn in call.turns for tool in turn.tools if tool.name == "calculate_payment")
     expected = calculate_payment(Decimal(20_000), Decimal("0.0699"), 60)
-    assert quote.arguments == {"principal": 20_000, "annual_rate": 0.0699, "months": 60}
+    assert {name: Decimal(str(value)) for name, value in quote.arguments.items()} == {
+        "principal": Decimal(20_000),
+        "annual_rate": Decimal("0.0699"),
+        "months": 60,
+    }
     assert Decimal(quote.value["monthly_payment"]) == expected.monthly_payment
     said = next(turn.answer for turn in call.turns if quote in turn.tools)
     for part in (

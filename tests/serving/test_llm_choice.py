@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from serving.errors import MissingError
-from serving.language.choice import EngineChoice, choose_llm
+from serving.language.choice import choose_llm
 from serving.language.protocols import Llm
 from serving.settings import Settings
+from serving.speech.protocols import EngineChoice
 from tests.serving import tiny_llm
 
 

@@ -47,8 +47,7 @@ OUT_OF_SCOPE = "out_of_scope"
 RULES = (
     ("agent", "speak_to_agent"), ("record", "recording_opt_out"), ("say that again", "repeat_that"),
     ("bye", "goodbye"), ("hello", "greeting"), ("thank", "thanks"), ("yes", "affirm"), ("no", "deny"),
-    ("plan", "payment_plan_quote"), ("monthly payment", "loan_payment_quote"),
-    ("borrow", "loan_payment_quote"),
+    ("plan", "payment_plan_quote"), ("monthly payment|borrow", "loan_payment_quote"),
     ("early", "loan_early_repayment"), ("law", "kyc_requirements"), ("lost my card", "lost_or_stolen_card"),
     ("branch", "branch_hours"), ("my name", "verify_my_identity"), ("card number", "verify_my_identity"),
 )  # fmt: skip
