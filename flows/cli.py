@@ -27,7 +27,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 
 
 @contextmanager
-def _entry(*, as_json: bool = False) -> Iterator[tuple["Settings", "Console"]]:
+def _entry(*, as_json: bool = False, hub: bool = False) -> Iterator[tuple["Settings", "Console"]]:
     """What every command that runs a flow begins with: settings, offline environment, logs, a display."""
     with command_errors():
         from flows.environment import go_offline
@@ -35,7 +35,7 @@ def _entry(*, as_json: bool = False) -> Iterator[tuple["Settings", "Console"]]:
         from serving.telemetry.logs import configure_logs
 
         settings = Settings.load()
-        go_offline(settings)
+        go_offline(settings, hub=hub)
         configure_logs(settings)
         console = rich_console()
         console.quiet = as_json
@@ -61,23 +61,28 @@ def train(
         str, typer.Option(help="YAML folder, CSV file or hub name; default: own intents.")
     ] = "",
     test: Annotated[
-        Path | None, typer.Option(help="CSV file to test on; with it nothing is registered.")
+        Path | None, typer.Option(help="CSV file to report on; with it nothing is registered.")
     ] = None,
     preset: Annotated[str, typer.Option(help="Recipe: project or banking77.")] = "project",
-    seeds: Annotated[int, typer.Option(min=1, max=20, help="Number of seeds; more than 1 needs --test.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder of a report over seeds.")] = Path("var/recipes"),
+    seeds: Annotated[
+        int, typer.Option(min=1, max=20, help="Number of seeds; more than 1 make a report, too.")
+    ] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder of a report; default: in home/recipes.")] = None,
     name: Annotated[str, typer.Option(help="Registered model.")] = "banking-lora",
     as_json: AsJson = False,
 ) -> None:
-    """Train an adapter and register it as challenger; with --test, report a recipe over seeds instead."""
-    with _entry(as_json=as_json) as (settings, _console):
-        if test is not None:
+    """Train an adapter and register it as challenger; with --test or several seeds, report a recipe instead.
+
+    A report tests on --test, or on the test split that the data brings. Only a hub name uses the network.
+    """
+    from training.sources import is_hub_name
+
+    with _entry(as_json=as_json, hub=is_hub_name(dataset)) as (settings, _console):
+        if test is not None or seeds > 1:
             from flows.recipe import report_recipe
 
             report_recipe(settings, dataset, test, preset, seeds, out, as_json=as_json)
             return
-        if seeds > 1:
-            raise InvalidInputError("Several seeds make a report, and a report needs --test.")
         if preset not in {"project", "banking77"}:
             raise InvalidInputError(f"There is no preset {preset!r}; there are project and banking77.")
         from flows.train_adapter import TrainRequest, train_adapter
@@ -166,6 +171,20 @@ def wer(
         from flows.evaluate_speech import wer_of_folder
 
         _show("WER", wer_of_folder(settings, clips, transcripts, lm_text), as_json=as_json)
+
+
+@app.command("cache-pairs")
+def cache_pairs(
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least cosine; default: cache_threshold.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay the labelled question pairs through the cache's rule: right and wrong reuse by kind."""
+    with _entry(as_json=as_json) as (settings, _console):
+        from flows.cache_pairs import report_pairs
+
+        report_pairs(settings, threshold, as_json=as_json)
 
 
 @app.command("report-kpis")

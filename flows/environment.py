@@ -17,12 +17,13 @@ class PrefectImportedError(VoicebotError):
     """Prefect reads its environment once, when it is imported; it is too late now."""
 
 
-def go_offline(settings: Settings, *, verbose: bool = False) -> None:
+def go_offline(settings: Settings, *, verbose: bool = False, hub: bool = False) -> None:
     """Set the environment of this process and of the servers it starts.
 
     Args:
         settings: Prefect's own files go to `home/prefect`.
         verbose: let Prefect log its flow and task runs.
+        hub: the user named a dataset of the hub, so the hub may be asked.
 
     Raises:
         PrefectImportedError: Prefect was imported before.
@@ -37,8 +38,8 @@ def go_offline(settings: Settings, *, verbose: bool = False) -> None:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "DO_NOT_TRACK": "true",  # MLflow knows `true` only, Prefect takes both
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "HF_HUB_OFFLINE": "1",
-        "HF_DATASETS_OFFLINE": "1",
+        "HF_HUB_OFFLINE": "0" if hub else "1",
+        "HF_DATASETS_OFFLINE": "0" if hub else "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
     missing = {name: value for name, value in values.items() if name not in os.environ}

@@ -205,7 +205,7 @@ def wer_of_folder(settings: Settings, clips: Path, transcripts: Path, lm_text: P
 
     stt = choose_stt(settings).engine if lm_text is None else None
     found = wer_of_clips(clips, transcripts, models=settings.home / "lm", lm_text=lm_text, stt=stt)
-    return _figure(found, f"on {found.utterances} clips of {clips.name}")
+    return _figure(found, f"on {found.utterances} recordings in {clips.name}")
 
 
 def _figure(found: Any, what: str) -> WerFigure:

@@ -14,18 +14,30 @@ from training.sources import load_splits
 
 
 def report_recipe(
-    settings: Settings, dataset: str, test: Path, preset_name: str, seeds: int, out: Path, *, as_json: bool
+    settings: Settings,
+    dataset: str,
+    test: Path | None,
+    preset_name: str,
+    seeds: int,
+    out: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Train the recipe once per seed, score the test file once per seed, and print the table.
 
     Args:
         settings: for the encoder and the project's data.
         dataset: what to train on; empty for the project's own intents.
-        test: CSV file to report on.
+        test: CSV file to report on; None for the test split that the data brings.
         preset_name: the recipe.
         seeds: number of seeds, counted from 0.
-        out: folder of bundles and results; an interrupted report goes on there.
+        out: folder of bundles and results; an interrupted report goes on there. Default: a folder of this
+            recipe and these data in `home/recipes`.
         as_json: print one JSON document instead.
+
+    Raises:
+        InvalidInputError: there is no such preset, or no test split.
+        MissingError, UnavailableError: the data are not there, or the hub does not answer.
     """
 
     def show(seed: int, progress: Progress) -> None:
@@ -34,12 +46,15 @@ def report_recipe(
             note += f", validation {progress.validation_accuracy:.1%}"
         report(f"seed {seed}, {progress.stage}", progress.step, progress.steps, note)
 
+    config = preset(preset_name)
     splits = load_splits(dataset or settings.data / "intents", test=test)
+    tested = splits.test.sha256[:8] if splits.test else ""
+    folder = out or settings.home / "recipes" / f"{preset_name}-{splits.sha256[:8]}-{tested}"
     encoder = load_encoder(settings.encoder)
     found = run_recipe(
-        preset(preset_name),
+        config,
         splits,
-        out,
+        folder,
         range(seeds),
         encoder=encoder,
         on_progress=show,

@@ -60,7 +60,7 @@ def _read_all(source: str | Path, cache: Path | None) -> dict[str, Dataset]:
         return read_intents(path)
     if path.is_file():
         return {"train": read_csv(path, "train")}
-    if path.is_dir() or _is_hub_name(str(source)):
+    if path.is_dir() or is_hub_name(str(source)):
         return read_hub(str(source), cache=cache)
     raise MissingError(
         f"There is no data at {source}.",
@@ -269,6 +269,9 @@ def _translated(name: str, load: Callable[[], Any]) -> Any:
         raise InvalidInputError(f"The dataset {name!r} cannot be read: {error}") from error
 
 
-def _is_hub_name(source: str) -> bool:
+def is_hub_name(source: str) -> bool:
+    """Whether a source that is no path here would be looked up on the hub."""
+    if Path(source).exists():
+        return False
     owner, _, name = source.partition("/")
     return bool(owner and name) and "/" not in name and not source.startswith((".", "/", "~"))

@@ -78,8 +78,11 @@ def explain(question: str, as_json: AsJson = False) -> None:
         from serving.call.explain import explain as explain_lookup
         from serving.call.runtime import Runtime
         from serving.settings import Settings
+        from serving.telemetry.logs import configure_logs
 
-        with Runtime(Settings.load(), voice=False) as runtime:
+        settings = Settings.load()
+        configure_logs(settings)
+        with Runtime(settings, voice=False) as runtime:
             found = explain_lookup(runtime, question)
         if as_json:
             print_json(found)
