@@ -2,24 +2,34 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from serving.adapters.decision import GateDecision
+from serving.adapters.manifest import Kind
 from serving.adapters.registry import AdapterRegistry
+from serving.adapters.verdicts import attach_decision, judged_on, looks_at, record_look
 from serving.adapters.versions import AdapterVersion
-from serving.errors import MissingError
+from serving.errors import IntegrityError, MissingError, RefusedError
 from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from training.data import Dataset
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A stored decision with the scores that people ask for first.
+    """A decision with the scores that people ask for first.
 
     Attributes:
+        version: the version that was judged.
+        champion_version: the champion that it was judged against; None where there was none.
+        decision: what was checked and found.
         accuracy: of the challenger on the test set; None where an earlier decision was used again.
         baseline: of the frozen head in its bundle; None likewise.
     """
 
     version: int
+    champion_version: int | None
     decision: GateDecision
     accuracy: float | None
     baseline: float | None
@@ -34,46 +44,101 @@ def champion_of(registry: AdapterRegistry, name: str) -> AdapterVersion | None:
 
 
 def judge_version(
-    settings: Settings, name: str, version: int, *, by: str, waived: Mapping[str, str] | None = None
+    settings: Settings,
+    name: str,
+    version: int,
+    *,
+    by: str,
+    waived: Mapping[str, str] | None = None,
+    keep: bool = True,
 ) -> Verdict:
     """Put a version through the gate on the project's test split and store the decision with it.
 
-    A decision that already stands, was made against the present champion and waives the same checks is
-    used again, because every look at a test set costs some of its worth.
+    A decision that already stands is used again where it passed, was made on the same test set against the
+    present champion, and waives the same checks, because every look at a test set costs some of its worth.
+    A failure is judged again when asked: what failed may have been the machine.
+
+    Args:
+        settings: the installation.
+        name: registered model.
+        version: its number.
+        by: who judges, for the audit.
+        waived: written reason by name of a check that a person overrules.
+        keep: False to leave the decision that stands alone; the look at the test set is journalled.
 
     Raises:
         MissingError: no such version.
+        RefusedError: it is the champion, or its labels are not those of the project's test split.
         InvalidInputError: a waiver is not allowed.
     """
     registry = AdapterRegistry.from_settings(settings)
-    champion = champion_of(registry, name)
+    candidate, champion = registry.get(name, version), champion_of(registry, name)
     number = champion.version if champion else None
-    standing = registry.decision(name, version)
-    if standing and standing.champion_version == number and dict(standing.waived) == dict(waived or {}):
-        return Verdict(version, standing, None, None)
+    if version == number:  # a new decision would take the place of the one that made it champion
+        raise RefusedError(f"{candidate.label} is the champion already.")
+    test = _test_split(settings)
+    standing = _readable_decision(candidate)
+    if standing and _can_be_reused(standing, number, test.sha256, waived or {}):
+        return Verdict(version, number, standing, None, None)
+    _require_same_labels(candidate, test)
     from serving.language.encoder import load_encoder
     from training.judge import Adapter, Against, judge_adapter
+
+    judged = judge_adapter(
+        load_encoder(settings.encoder),
+        test,
+        Adapter(candidate.bundle, version),
+        Against(Adapter(champion.bundle, number), judged_on(registry, champion)) if champion else None,
+        looks=looks_at(registry, test.sha256) + 1,
+        waived=waived,
+    )
+    decision = judged.decision
+    if keep:
+        decision = attach_decision(registry, name, version, decision, by=by)
+    else:
+        record_look(registry, name, version, decision, by=by)
+    scores = judged.challenger.accuracy.estimate, judged.baseline.accuracy.estimate
+    return Verdict(version, number, decision, *scores)
+
+
+def _test_split(settings: Settings) -> "Dataset":
     from training.sources import load_splits
 
     test = load_splits(settings.data / "intents").test
     if test is None:
         raise MissingError("The project's intents have no test split to judge on.")
-    before = registry.decision(name, champion.version) if champion else None
-    judged = judge_adapter(
-        load_encoder(settings.encoder),
-        test,
-        Adapter(registry.get(name, version).bundle, version),
-        Against(Adapter(champion.bundle, number), before.test_sha256 if before else None)
-        if champion
-        else None,
-        looks=looks_at(registry, name, test.sha256) + 1,
-        waived=waived,
+    return test
+
+
+def _readable_decision(version: AdapterVersion) -> GateDecision | None:
+    """The decision stored with a version; a damaged one counts for nothing and must not be in the way."""
+    try:
+        return version.decision()
+    except IntegrityError:
+        return None
+
+
+def _can_be_reused(
+    standing: GateDecision, champion: int | None, test_sha256: str, waived: Mapping[str, str]
+) -> bool:
+    return (
+        standing.passed
+        and standing.champion_version == champion
+        and standing.test_sha256 == test_sha256
+        and dict(standing.waived) == dict(waived)
     )
-    decision = registry.attach_decision(name, version, judged.decision, by=by)
-    return Verdict(version, decision, judged.challenger.accuracy.estimate, judged.baseline.accuracy.estimate)
 
 
-def looks_at(registry: AdapterRegistry, name: str, test_sha256: str) -> int:
-    """How many stored decisions were made on a test set."""
-    decisions = (version.decision() for version in registry.versions(name))
-    return sum(decision is not None and decision.test_sha256 == test_sha256 for decision in decisions)
+def _require_same_labels(version: AdapterVersion, test: "Dataset") -> None:
+    """Refuse a version that was trained for other intents, before its weights are loaded."""
+    from serving.language.intent import IntentConfig
+
+    if version.verify().provenance.kind != Kind.INTENT:
+        return  # the loader says it better
+    unknown = sorted(set(test.labels) - set(IntentConfig.load(version.bundle).labels))
+    if unknown:
+        raise RefusedError(
+            f"{version.label} was trained on other intents: it does not know {len(unknown)} labels of the "
+            f"project's test split, {unknown[0]} for one.",
+            advice="Name a version for the project's own intents with --version; see `adapter-control list`.",
+        )

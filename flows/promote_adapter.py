@@ -12,7 +12,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from flows.judging import judge_version
+from flows.judging import Verdict, judge_version
 from flows.progress import report
 from serving.adapters.audit import operator_name
 from serving.errors import RefusedError
@@ -27,6 +27,8 @@ class PromotionOutcome:
     """What the flow did.
 
     Attributes:
+        champion_before: the champion that the version was judged against; None where there was none.
+        gate: the verdict's status.
         promoted: false after a dry run.
         cache_entries: entries in the scope of the new champion.
     """
@@ -40,18 +42,18 @@ class PromotionOutcome:
 
 
 @task(cache_policy=NO_CACHE)
-def judge(name: str, version: int, waive: dict[str, str]) -> str:
-    """Have a passing decision against the present champion stored with the version."""
+def judge(name: str, version: int, waive: dict[str, str], *, keep: bool = True) -> Verdict:
+    """Have a passing decision against the present champion; without `keep` it is not stored."""
     settings = Settings.load()
     verdict = judge_version(
-        settings, name, version, by=operator_name(settings.operator), waived=waive or None
+        settings, name, version, by=operator_name(settings.operator), waived=waive or None, keep=keep
     )
     for check in verdict.decision.checks:
         report(f"gate: {check.name}", int(check.passed is not False), 1, check.detail)
     if not verdict.decision.passed:
         failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.decision.failures)
         raise RefusedError(f"The gate refused {name}/{version}. {failed}.", advice="Train a better one.")
-    return verdict.decision.status
+    return verdict
 
 
 @task(cache_policy=NO_CACHE)
@@ -103,12 +105,15 @@ def promote_adapter(
         version: its number; default: the challenger.
         reason: written into the audit.
         waive: a written reason for each check of the gate that a person overrules.
-        dry_run: judge and say what would happen; nothing moves.
+        dry_run: judge and say what would happen; nothing moves and the verdict is not kept. Its look at
+            the test set is counted all the same.
     """
     chosen = version if version is not None else _challenger(name)
-    gate = judge(name, chosen, waive or {})
+    verdict = judge(name, chosen, waive or {}, keep=not dry_run)
+    gate = verdict.decision.status
     if dry_run:
-        return PromotionOutcome(name, chosen, None, gate, promoted=False, cache_entries=0)
+        before = verdict.champion_version
+        return PromotionOutcome(name, chosen, before, gate, promoted=False, cache_entries=0)
     entries = warm_scope(name, chosen)
     before = move_champion(name, chosen, reason)
     announce(name, chosen)

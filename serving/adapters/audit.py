@@ -13,6 +13,7 @@ import getpass
 import hashlib
 import json
 import os
+import pwd
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -21,11 +22,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from serving.adapters.files import writing_to
 from serving.errors import IntegrityError, InvalidInputError, UnavailableError
+from serving.files import writing_to
 
+OS_USER = "os_user"
+"""Evidence of every row: the login of the process, beside the name that `by` gives."""
 _FIRST = "0" * 64
 _LOCK_RETRY_S = 0.02
+_UNREADABLE = (ValueError, TypeError, KeyError, RecursionError, InvalidInputError)
+"""What reading a damaged row raises."""
 
 
 class Action(StrEnum):
@@ -134,9 +139,15 @@ class AuditLog:
         """Write one row and wait until it is on disk.
 
         The chain is continued, not checked: a damaged history must not keep anyone from rolling back.
+        The login goes into the evidence; a row that closes another keeps the login of that one.
+
+        Raises:
+            UnavailableError: the file cannot be read or written.
         """
-        self._cut_torn_line()
-        last = _last_row(self._lines())
+        act = replace(act, evidence={OS_USER: os_user(), **act.evidence})
+        with writing_to(self.path.parent):
+            self._cut_torn_line()
+            last = _last_row(self._lines())
         entry = AuditEntry(
             sequence=int(last["sequence"]) + 1 if last else 1,
             at=datetime.now(UTC),
@@ -165,7 +176,7 @@ class AuditLog:
             try:
                 document = json.loads(line)
                 entry = _parse(document)
-            except (ValueError, TypeError, KeyError, InvalidInputError) as error:
+            except _UNREADABLE as error:
                 raise _broken(self.path, number, "cannot be read") from error
             stated = document.pop("hash")
             if entry.sequence != number or entry.previous_hash != previous or _hash(document) != stated:
@@ -174,15 +185,23 @@ class AuditLog:
             previous = entry.hash
         return tuple(entries)
 
+    def readable(self) -> tuple[AuditEntry, ...]:
+        """Rows that can be read, oldest first, unchecked: for work that a damaged history must not stop."""
+        found = []
+        with writing_to(self.path.parent):
+            lines = self._lines()
+        for line in lines:
+            with contextlib.suppress(*_UNREADABLE):
+                found.append(_parse(json.loads(line)))
+        return tuple(found)
+
     def unfinished(self) -> tuple[AuditEntry, ...]:
         """Rows that began something which no later row closes, oldest first; unreadable rows are skipped."""
         begun: dict[int, AuditEntry] = {}
-        for line in self._lines():
-            with contextlib.suppress(ValueError, TypeError, KeyError, InvalidInputError):
-                entry = _parse(json.loads(line))
-                if entry.step == Step.BEGUN:
-                    begun[entry.sequence] = entry
-                begun.pop(entry.closes, None)
+        for entry in self.readable():
+            if entry.step == Step.BEGUN:
+                begun[entry.sequence] = entry
+            begun.pop(entry.closes, None)
         return tuple(begun.values())
 
     def _lines(self) -> list[str]:
@@ -206,7 +225,15 @@ def operator_name(configured: str | None) -> str:
     """Who acts: the configured name (`settings.operator`), or the login name."""
     with contextlib.suppress(OSError, KeyError):  # a container may have no name for its user
         return configured or getpass.getuser()
-    return f"uid {os.getuid()}"
+    return os_user()
+
+
+def os_user() -> str:
+    """Login of this process as the operating system knows it, whatever the environment says."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may have no name for its user
+        return f"uid {os.getuid()}"
 
 
 def _acquire(descriptor: int, timeout_s: float) -> None:
@@ -227,7 +254,7 @@ def _acquire(descriptor: int, timeout_s: float) -> None:
 
 def _last_row(lines: list[str]) -> Mapping[str, Any] | None:
     for line in reversed(lines):
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(*_UNREADABLE):
             row = json.loads(line)
             return {"sequence": int(row["sequence"]), "hash": row["hash"]}
     return None
@@ -247,6 +274,7 @@ def _parse(document: Mapping[str, Any]) -> AuditEntry:
     fields = dict(document)
     act = dict(fields["act"])
     act["action"] = Action(act["action"])
+    act["evidence"] = dict(act["evidence"])
     return AuditEntry(
         **fields
         | {"act": Act(**act), "step": Step(fields["step"]), "at": datetime.fromisoformat(fields["at"])}

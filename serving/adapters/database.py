@@ -1,4 +1,4 @@
-"""A quick look at MLflow's database before MLflow is asked.
+"""A quick look at MLflow's database before MLflow is asked, and what MLflow's own errors mean.
 
 MLflow creates a missing SQLite file and waits 20 s for a locked one, then logs a stack trace. This look
 takes a fraction of a millisecond and turns an absent, foreign or locked file into an error that says
@@ -8,7 +8,13 @@ what to do. Databases on a server are not looked at; their driver's own errors a
 import sqlite3
 from pathlib import Path
 
-from serving.errors import IntegrityError, InvalidInputError, MissingError, UnavailableError
+from serving.errors import (
+    IntegrityError,
+    InvalidInputError,
+    MissingError,
+    UnavailableError,
+    VoicebotError,
+)
 
 _SQLITE = "sqlite:///"
 _SERVERS = ("postgresql", "mysql", "mssql")
@@ -52,6 +58,30 @@ def check_writable(uri: str, timeout_s: float, *, create: bool) -> None:
     check_readable(uri, timeout_s)
     if path is not None:
         _query(path, "BEGIN IMMEDIATE", timeout_s)
+
+
+def translated(uri: str, code: str, error: Exception) -> VoicebotError:
+    """Our error for one that MLflow or its database driver raised.
+
+    Args:
+        uri: MLflow's database address.
+        code: MLflow's error code.
+        error: what was raised.
+    """
+    reason = " ".join(str(error).split())[:300]
+    if "out-of-date database schema" in reason:
+        address = uri if uri.startswith(_SQLITE) else '"$VOICEBOT_TRACKING_URI"'  # may hold a password
+        return UnavailableError(
+            f"The adapter registry was made by another version of MLflow: {reason}",
+            advice=f"Back the database up, then run `mlflow db upgrade {address}`, "
+            "or install the version of MLflow that made it.",
+        )
+    if code == "RESOURCE_DOES_NOT_EXIST":
+        return MissingError(
+            f"The registry does not know that: {reason}",
+            advice="`adapter-control list` shows what there is; `voicebot train` registers a first adapter.",
+        )
+    return UnavailableError(f"The adapter registry did not answer: {reason}", advice="Try again in a moment.")
 
 
 def _sqlite_file(uri: str) -> Path | None:

@@ -179,7 +179,7 @@ class LiveAdapter:
             return True
 
     def _wanted(self) -> Target:
-        """Resolve pin and alias; a pinned number needs no registry."""
+        """Resolve pin and alias; a pinned number needs no registry, nor does switching an adapter off."""
         pin = read_pin(self._store)
         reference = pin.reference if pin else Reference(self._name)
         enabled = pin.enabled if pin else True
@@ -187,24 +187,31 @@ class LiveAdapter:
             return Target(reference.name, reference.ref, enabled)
         try:
             version = self._registry.aliases(reference.name).get(reference.ref)
+            if version is None:
+                raise MissingError(
+                    f"{reference.name} has no {reference.ref} yet.",
+                    advice="`adapter-control promote` makes a version the champion.",
+                )
         except VoicebotError:
             at_hand = None if enabled else last_good(self._store)
-            if at_hand is None or at_hand.name != reference.name:
+            if at_hand is None:
                 raise
-            version = at_hand.version  # switching an adapter off must work without the registry
-        if version is None:
-            raise MissingError(
-                f"{reference.name} has no {reference.ref} yet.",
-                advice="`adapter-control promote` makes a version the champion.",
-            )
+            return Target(at_hand.name, at_hand.version, enabled)
         return Target(reference.name, version, enabled)
 
     def _copied(self, target: Target) -> LocalCopy:
-        """The private copy of a version; one made earlier serves where the registry does not answer."""
+        """The private copy of a version; one made earlier serves where the registry does not answer.
+
+        To switch an adapter off, whatever fails, any copy will do: its frozen head answers.
+        """
         try:
             return fetch(self._registry.get(target.name, target.version), self._store)
-        except (UnavailableError, MissingError) as error:
+        except VoicebotError as error:
+            if target.enabled and not isinstance(error, UnavailableError | MissingError):
+                raise
             copied = local_copy(self._store, target.name, target.version)
+            if copied is None and not target.enabled:
+                copied = last_good(self._store)
             if copied is None:
                 raise
             logger.warning("using this home's copy of {}: {}", copied.label, error)

@@ -9,16 +9,18 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 from loguru import logger
 
-from serving.adapters.files import PRIVATE_FOLDER, copy_files, new_folder, write_atomically, writing_to
+from serving.adapters.files import copy_files
 from serving.adapters.lora import merged_classifier
 from serving.adapters.manifest import MANIFEST_FILE, Kind, check_name, verify
 from serving.adapters.versions import AdapterVersion
 from serving.errors import IntegrityError, InvalidInputError, VoicebotError
+from serving.files import PRIVATE_FOLDER, new_folder, write_atomically, writing_to
 from serving.language.encoder import SentenceEncoder
 from serving.language.intent import (
     BASELINE_VERSION,
@@ -168,15 +170,11 @@ def remember_good(copied: LocalCopy, store: Path) -> None:
     Raises:
         UnavailableError: the store cannot be written.
     """
-    note = {"name": copied.name, "version": copied.version}
+    note = {"name": copied.name, "version": copied.version, "folder": copied.folder.name}
     with writing_to(store):
         write_atomically(store / _LAST_GOOD_FILE, json.dumps(note) + "\n")
-    copies = sorted(
-        (path for path in store.iterdir() if path.is_dir() and (path / MANIFEST_FILE).is_file()),
-        key=lambda path: path.stat().st_mtime,
-        reverse=True,
-    )
-    for path in copies[_KEPT_COPIES:]:
+        copies = [path for path in store.iterdir() if (path / MANIFEST_FILE).is_file()]
+    for path in sorted(copies, key=_last_used, reverse=True)[_KEPT_COPIES:]:
         if path != copied.folder:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -185,7 +183,10 @@ def last_good(store: Path) -> LocalCopy | None:
     """The copy that served last in this home, verified; None where there is none or it is damaged."""
     try:
         note = json.loads((store / _LAST_GOOD_FILE).read_text(encoding="utf-8"))
-        return local_copy(store, check_name(note["name"]), int(note["version"]))
+        name, version, folder = check_name(note["name"]), int(note["version"]), str(note["folder"])
+        if not fnmatchcase(folder, f"{name}-{version}-*") or Path(folder).name != folder:
+            raise IntegrityError(f"{folder[:80]!r} is no copy of {name}/{version}")
+        return _sound_copy(name, version, store / folder)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, VoicebotError) as error:
@@ -194,14 +195,32 @@ def last_good(store: Path) -> LocalCopy | None:
 
 
 def local_copy(store: Path, name: str, version: int) -> LocalCopy | None:
-    """A sound copy of a version that was made earlier in this home; None where there is none."""
-    for folder in store.glob(f"{name}-{version}-*"):
-        try:
-            if verify(folder).provenance.name == name:
-                return LocalCopy(name, version, folder)
-        except VoicebotError as error:
-            logger.warning("the private copy {} cannot be used: {}", folder.name, error)
+    """A sound copy of a version that was made earlier in this home; None where there is none.
+
+    Of several (a registry that was made anew counts from 1 again) the one that served last, else the newest.
+    """
+    served = last_good(store)
+    if served is not None and (served.name, served.version) == (name, version):
+        return served
+    folders = sorted(store.glob(f"{name}-{version}-*"), key=_last_used, reverse=True)
+    return next(filter(None, (_sound_copy(name, version, folder) for folder in folders)), None)
+
+
+def _sound_copy(name: str, version: int, folder: Path) -> LocalCopy | None:
+    try:
+        if verify(folder).provenance.name == name:
+            return LocalCopy(name, version, folder)
+    except VoicebotError as error:
+        logger.warning("the private copy {} cannot be used: {}", folder.name, error)
     return None
+
+
+def _last_used(folder: Path) -> float:
+    """When a copy was made or used last, in seconds; 0 where another server has just removed it."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _is_sound(version: AdapterVersion, folder: Path) -> bool:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from serving.language.intent import IntentClassifier, IntentConfig
 
+TARGET_MODULES = r"encoder\.encoder\.layer\.\d+\..*(query|key|value|dense)"
+"""What the trainer adapts: every linear layer of the encoder. It is the only expression that is accepted, for
+an expression of somebody else's may take for ever to match."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _PREFIX = "base_model.model."
 _HEAD = "classifier"
 _HARMLESS = frozenset(
@@ -57,7 +61,7 @@ class LoraSpec:
     Attributes:
         rank: r of every pair of matrices.
         scaling: factor on B·A: alpha / r, or alpha / √r with rank-stabilised LoRA.
-        targets: a regular expression for whole module names, or module names and endings.
+        targets: `TARGET_MODULES`, which whole module names match, or module names and endings.
     """
 
     rank: int
@@ -88,11 +92,19 @@ def read_spec(folder: Path) -> LoraSpec:
         scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         if rank < 1 or not math.isfinite(scaling):
             raise _refused("rank and alpha must be positive numbers")
-        spec = LoraSpec(rank, scaling, targets if isinstance(targets, str) else tuple(targets))
-        spec.adapts("")
-    except (OSError, ValueError, TypeError, KeyError, ZeroDivisionError, re.error) as error:
+        spec = LoraSpec(rank, scaling, _checked_targets(targets))
+    except (OSError, ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError) as error:
         raise _refused(f"it cannot be read ({type(error).__name__}: {error})") from error
     return spec
+
+
+def _checked_targets(targets: object) -> str | tuple[str, ...]:
+    if isinstance(targets, str) and targets == TARGET_MODULES:
+        return targets
+    names = tuple(targets) if isinstance(targets, list) else ()
+    if not names or not all(isinstance(name, str) and _PLAIN_NAME.fullmatch(name) for name in names):
+        raise _refused("target_modules is neither the trainer's own pattern nor a list of plain module names")
+    return names
 
 
 def merged_classifier(folder: Path, encoder: SentenceEncoder, config: "IntentConfig") -> "IntentClassifier":

@@ -17,8 +17,8 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from serving.adapters.files import write_atomically
 from serving.errors import IntegrityError, InvalidInputError, MissingError
+from serving.files import write_atomically
 
 SCHEMA = 1
 MANIFEST_FILE = "manifest.json"
@@ -30,8 +30,8 @@ _REBUILD = "Register the adapter again from its training run; do not repair a bu
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_MANIFEST_BYTES = 1 << 20
-_EXECUTABLE_ON_LOAD = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py", ".so"})
-"""Pickles and code run when they are loaded; a bundle holds data only."""
+_DATA_ONLY = (".safetensors", ".json", ".md")
+"""What a bundle may hold. Pickles and code run when they are loaded, and their endings are without number."""
 
 
 class Kind(StrEnum):
@@ -142,12 +142,17 @@ def check_name(name: str) -> str:
     Raises:
         InvalidInputError: it is not lower-case letters, digits, `.`, `_`, `-` (63 at most).
     """
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not is_name(name):
         raise InvalidInputError(
             f"{name[:80]!r} is no adapter name.",
             advice="Use lower-case letters, digits, '-', '_' and '.', such as banking-lora.",
         )
     return name
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be a registered model's name; others may keep more in the same database."""
+    return _NAME.fullmatch(text) is not None and ".." not in text
 
 
 def seal(folder: Path, provenance: Provenance) -> Manifest:
@@ -278,10 +283,10 @@ def _files_below(folder: Path, error: type[InvalidInputError | IntegrityError]) 
                     f"{relative} is a link or a special file; a bundle holds plain files only.",
                     advice="Replace it by the file itself before sealing, or register the adapter again.",
                 )
-            if path.suffix in _EXECUTABLE_ON_LOAD:
+            if path.suffix not in _DATA_ONLY:
                 raise error(
-                    f"{relative} is a pickle or code; a bundle holds data only.",
-                    advice="Save weights as .safetensors.",
+                    f"{relative} may be a pickle or code; a bundle holds data only: {', '.join(_DATA_ONLY)}.",
+                    advice="Save weights as .safetensors; register a bundle without other files.",
                 )
             found[relative] = path
     return found

@@ -4,22 +4,28 @@ Without it a server follows the champion. It works without the registry, because
 work on the day when everything else is down.
 """
 
+import contextlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loguru import logger
+
 from serving.adapters.audit import Act, Action, AuditEntry, AuditLog, Step
-from serving.adapters.files import PRIVATE_FOLDER, write_atomically, writing_to
 from serving.adapters.manifest import check_name
 from serving.adapters.versions import CHAMPION
-from serving.errors import IntegrityError, InvalidInputError, VoicebotError
+from serving.errors import IntegrityError, InvalidInputError, UnavailableError, VoicebotError
+from serving.files import PRIVATE_FOLDER, write_atomically, writing_to
 
 DEFAULT_NAME = "banking-lora"
 """The intent adapter that a server follows where nobody pinned another."""
 _PIN_FILE = "pin.json"
 _AUDIT_FILE = "pins.jsonl"
+_AT = "pinned.at"
+"""Evidence of a row: the time that the pin itself states."""
 _MAX_VERSION = 2**31 - 1
 _REFERENCE = re.compile(r"(?P<name>[^@/]+)(?:[@/](?P<ref>[^@/]+))?")
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -39,6 +45,10 @@ class Reference:
 
     def __str__(self) -> str:
         return f"{self.name}@{self.ref}"
+
+    def follows(self, name: str, version: int) -> bool:
+        """Whether the champion of a model, which this version is, is what is meant."""
+        return self.name == name and self.ref in (CHAMPION, version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +118,18 @@ def read_pin(store: Path) -> Pin | None:
         ) from error
 
 
-def write_pin(store: Path, reference: Reference, *, enabled: bool, by: str, reason: str) -> Pin:
+def write_pin(
+    store: Path,
+    reference: Reference,
+    *,
+    enabled: bool,
+    by: str,
+    reason: str,
+    warn: Callable[[str], object] = logger.warning,
+) -> Pin:
     """Tell the servers of a home what to load; they notice within their polling time.
+
+    An adapter is switched off even where the audit cannot be written; that is only warned about.
 
     Args:
         store: the home's adapter folder.
@@ -117,27 +137,25 @@ def write_pin(store: Path, reference: Reference, *, enabled: bool, by: str, reas
         enabled: False for the frozen baseline head.
         by: who, for the audit.
         reason: why, for the audit.
+        warn: takes the warning.
 
     Raises:
         UnavailableError: the folder cannot be written.
     """
     version = reference.ref if isinstance(reference.ref, int) else None
     action = Action.PIN if enabled else Action.DISABLE
-    act = Act(action, reference.name, version, by, reason, evidence={"reference": str(reference)})
     pin = Pin(reference, enabled, by, datetime.now(UTC))
-    document = {
-        "name": reference.name,
-        "ref": reference.ref,
-        "enabled": enabled,
-        "by": by,
-        "at": pin.at.isoformat(),
-    }
+    evidence = {"reference": str(reference), _AT: pin.at.isoformat()}
+    act = Act(action, reference.name, version, by, reason, evidence=evidence)
     with writing_to(store):
         store.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-    log = _log(store)
-    with log.lock(), writing_to(store):
-        write_atomically(store / _PIN_FILE, json.dumps(document, indent=2) + "\n")
-        log.append(Step.DONE, act)
+    try:
+        _write_audited(store, pin, act)
+    except UnavailableError as error:
+        if enabled:
+            raise
+        _write(store, pin)
+        warn(f"{reference} is switched off, but the audit could not be written: {error}")
     return pin
 
 
@@ -148,6 +166,40 @@ def pin_history(store: Path) -> tuple[AuditEntry, ...]:
         IntegrityError: the record was altered.
     """
     return _log(store).entries()
+
+
+def _write_audited(store: Path, pin: Pin, act: Act) -> None:
+    """Plan, pin, settlement; what a killed writer left open is settled first."""
+    log = _log(store)
+    with log.lock():
+        for entry in log.unfinished():
+            _settle(log, store, entry)
+        begun = log.append(Step.BEGUN, act)
+        try:
+            _write(store, pin)
+        finally:
+            _settle(log, store, begun)
+
+
+def _write(store: Path, pin: Pin) -> None:
+    document = {
+        "name": pin.reference.name,
+        "ref": pin.reference.ref,
+        "enabled": pin.enabled,
+        "by": pin.by,
+        "at": pin.at.isoformat(),
+    }
+    with writing_to(store):
+        write_atomically(store / _PIN_FILE, json.dumps(document, indent=2) + "\n")
+
+
+def _settle(log: AuditLog, store: Path, begun: AuditEntry) -> None:
+    """Close a row by what the pin says: each pin is known by its time."""
+    pin = None
+    with contextlib.suppress(IntegrityError):
+        pin = read_pin(store)
+    written = pin is not None and pin.at.isoformat() == begun.act.evidence.get(_AT)
+    log.append(Step.DONE if written else Step.ABANDONED, begun.act, closes=begun.sequence)
 
 
 def _log(store: Path) -> AuditLog:

@@ -16,18 +16,19 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from serving.adapters.audit import Act, Action, AuditEntry, AuditLog, Step
-from serving.adapters.database import check_readable, check_writable
+from serving.adapters.database import check_readable, check_writable, translated
 from serving.adapters.decision import GateDecision
-from serving.adapters.files import copy_files, new_folder, remove_leftovers, write_atomically, writing_to
-from serving.adapters.manifest import MANIFEST_FILE, Manifest, check_name, verify
+from serving.adapters.files import copy_files
+from serving.adapters.history import GAP, read_history
+from serving.adapters.manifest import MANIFEST_FILE, Manifest, check_name, is_name, verify
 from serving.adapters.settlement import settle
 from serving.adapters.versions import (
     CHAMPION,
-    DECISION_TAG,
     MANIFEST_TAG,
     PLACE_TAG,
     PREVIOUS,
@@ -42,6 +43,7 @@ from serving.errors import (
     UnavailableError,
     VoicebotError,
 )
+from serving.files import new_folder, remove_leftovers, writing_to
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{8}")
 _LEFTOVER_AGE_S = 3_600.0
 _PAGE = 200
+_HEAD_TAG = "audit.head"
 
 
 def quiet_mlflow() -> None:
@@ -113,15 +116,24 @@ class AdapterRegistry:
         with self._mlflow() as client:
             return self._version(client.get_model_version(name, str(number)), aliases)
 
+    def models(self) -> list[str]:
+        """Names of registered models; what others keep in the same database under other names is left out.
+
+        Raises:
+            MissingError: there is no database yet.
+            UnavailableError: the database is locked or does not answer.
+        """
+        with self._mlflow() as client:
+            rows = _all_pages(lambda token: client.search_registered_models(page_token=token))
+        return sorted(row.name for row in rows if is_name(row.name))
+
     def versions(self, name: str | None = None) -> list[AdapterVersion]:
         """All versions of one model, or of all models; oldest first within a model. Errors as for `get`."""
-        with self._mlflow() as client:
-            names = [check_name(name)] if name else [m.name for m in client.search_registered_models()]
         found: list[AdapterVersion] = []
-        for model in sorted(names):
+        for model in [check_name(name)] if name else self.models():
             aliases = self.aliases(model)
             with self._mlflow() as client:
-                rows = _all_versions(client, model)
+                rows = _all_pages(partial(_search_versions, client, model))
             ours = (self._version(row, aliases) for row in rows if MANIFEST_TAG in row.tags)
             found += sorted(ours, key=lambda version: version.version)
         return found
@@ -140,17 +152,16 @@ class AdapterRegistry:
         Raises:
             IntegrityError: the audit was altered or shortened.
         """
-        entries = self.audit.entries()
-        known = {entry.hash for entry in entries}
-        for model in {name} if name else {entry.act.model for entry in entries}:
-            with contextlib.suppress(MissingError), self._mlflow() as client:
-                head = client.get_registered_model(check_name(model)).tags.get("audit.head")
-                if head and head not in known:
-                    raise IntegrityError(
-                        f"The audit was shortened: the last row on {model} is gone.",
-                        advice=f"Restore {self.audit.path} from its backup.",
-                    )
-        return tuple(entry for entry in entries if name in (None, entry.act.model))
+        history = read_history(self, name)
+        history.require_whole()
+        return history.entries
+
+    def audit_head(self, name: str) -> str | None:
+        """Hash of the last audit row on a model, as the registry remembers it; None where it has none."""
+        with contextlib.suppress(MissingError), self._mlflow() as client:
+            head: str | None = client.get_registered_model(check_name(name)).tags.get(_HEAD_TAG)
+            return head
+        return None
 
     def register(
         self,
@@ -194,27 +205,6 @@ class AdapterRegistry:
             self.carry_out(act, lambda: self._store(bundle, manifest, place, run_id, {**(tags or {}), **own}))
             return next(v for v in self.versions(name) if v.tags[MANIFEST_TAG] == manifest.sha256)
 
-    def attach_decision(self, name: str, version: int, decision: GateDecision, *, by: str) -> GateDecision:
-        """Store the gate's decision with the version that it judged; a later one takes its place.
-
-        Raises:
-            InvalidInputError: the decision is about another version.
-            MissingError: no such version.
-        """
-        decision = replace(decision, challenger_version=decision.challenger_version or version)
-        if (decision.model, decision.challenger_version) != (name, version):
-            raise InvalidInputError(
-                f"The decision is about {decision.model}/{decision.challenger_version}, not {name}/{version}."
-            )
-        evidence = {"decision": decision.sha256, "status": decision.status, "test": decision.test_sha256}
-        act = Act(Action.DECIDE, name, version, by, f"gate {decision.status}", evidence=evidence)
-        with self.writing():
-            found = self.get(name, version)
-            with writing_to(self.folder):
-                write_atomically(found.decision_file(decision.sha256), decision.to_json())
-            self.carry_out(act, lambda: self.set_tags(name, version, {DECISION_TAG: decision.sha256}))
-        return decision
-
     def delete(self, name: str, version: int, *, by: str, reason: str) -> None:
         """Remove a version and its bundle.
 
@@ -246,7 +236,8 @@ class AdapterRegistry:
         """
         with self.audit.lock():
             check_writable(self.tracking_uri, self._busy_timeout_s, create=create)
-            self._open()
+            with self._translating():
+                self._open()
             for entry in self.audit.unfinished():
                 self._settle(entry)
             yield
@@ -309,9 +300,16 @@ class AdapterRegistry:
 
     def _settle(self, begun: AuditEntry) -> AuditEntry:
         act = settle(self, begun.act)
-        row = self.audit.append(Step.DONE if act else Step.ABANDONED, act or begun.act, closes=begun.sequence)
+        return self.record(Step.DONE if act else Step.ABANDONED, act or begun.act, closes=begun.sequence)
+
+    def record(self, step: Step, act: Act, *, closes: int = 0) -> AuditEntry:
+        """Write an audit row that ends something, and keep its hash with the model; only inside `writing`."""
+        head = self.audit_head(act.model)
+        if head and head not in {entry.hash for entry in self.audit.readable()}:
+            act = replace(act, evidence={**act.evidence, GAP: head})
+        row = self.audit.append(step, act, closes=closes)
         with contextlib.suppress(MissingError), self._mlflow() as client:
-            client.set_registered_model_tag(begun.act.model, "audit.head", row.hash)
+            client.set_registered_model_tag(act.model, _HEAD_TAG, row.hash)
         return row
 
     def _store(
@@ -348,22 +346,27 @@ class AdapterRegistry:
     def _mlflow(self) -> Iterator[Any]:
         """MLflow's client; its exceptions leave as ours."""
         check_readable(self.tracking_uri, self._busy_timeout_s)
-        client = self._open()
+        with self._translating():
+            yield self._open()
+
+    @contextlib.contextmanager
+    def _translating(self) -> Iterator[None]:
+        """Turn exceptions of MLflow and its database into ours, also those of opening it."""
+        quiet_mlflow()
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            yield client
+            yield
         except MlflowException as error:
-            raise _translated(error.error_code, error) from error
+            raise translated(self.tracking_uri, error.error_code, error) from error
         except SQLAlchemyError as error:
-            raise _translated("TEMPORARILY_UNAVAILABLE", error) from error
+            raise translated(self.tracking_uri, "TEMPORARILY_UNAVAILABLE", error) from error
 
     def _open(self) -> Any:
         """The client, made once; the first one on a new database takes seconds (it makes the tables)."""
         with self._opening:
             if self._client is None:
-                quiet_mlflow()
                 from mlflow import MlflowClient
 
                 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -373,21 +376,16 @@ class AdapterRegistry:
             return self._client
 
 
-def _all_versions(client: Any, name: str) -> list[Any]:
+def _search_versions(client: Any, name: str, token: str | None) -> Any:
+    return client.search_model_versions(f"name='{name}'", max_results=_PAGE, page_token=token)
+
+
+def _all_pages(search: Callable[[str | None], Any]) -> list[Any]:
+    """Every row of a search that MLflow answers page by page."""
     rows, token = [], None
     while True:
-        page = client.search_model_versions(f"name='{name}'", max_results=_PAGE, page_token=token)
+        page = search(token)
         rows += list(page)
         token = page.token
         if not token:
             return rows
-
-
-def _translated(code: str, error: Exception) -> VoicebotError:
-    reason = " ".join(str(error).split())[:300]
-    if code == "RESOURCE_DOES_NOT_EXIST":
-        return MissingError(
-            f"The registry does not know that: {reason}",
-            advice="`adapter-control list` shows what there is; `voicebot train` registers a first adapter.",
-        )
-    return UnavailableError(f"The adapter registry did not answer: {reason}", advice="Try again in a moment.")

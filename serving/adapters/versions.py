@@ -92,15 +92,18 @@ class AdapterVersion:
         sha256 = self.tags.get(DECISION_TAG, "")
         if not sha256:
             return None
+        advice = "`voicebot promote` judges it again."
+        if CHAMPION in self.aliases:
+            advice = f"It goes on serving; restore {self.decision_file(sha256)} from its backup."
         try:
             decision = GateDecision.from_json(self.decision_file(sha256).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, InvalidInputError) as error:
             raise IntegrityError(
-                f"The decision on {self.label} cannot be read: {error}", advice="Judge the version again."
+                f"The decision on {self.label} cannot be read: {error}", advice=advice
             ) from error
         subject = (decision.model, decision.challenger_version)
         if decision.sha256 != sha256 or subject != (self.name, self.version):
-            raise IntegrityError(f"The decision on {self.label} was altered.", advice="Judge it again.")
+            raise IntegrityError(f"The decision on {self.label} was altered.", advice=advice)
         return decision
 
     def decision_file(self, sha256: str) -> Path:

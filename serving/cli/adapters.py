@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serving.cli.console import command_errors, print_json, print_table, rich_console
-from serving.errors import InvalidInputError
+from serving.errors import IntegrityError, InvalidInputError, MissingError
+from serving.plain import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from serving.adapters.audit import AuditEntry
     from serving.adapters.decision import GateDecision
+    from serving.adapters.pin import Pin, Reference
     from serving.adapters.promotion import Transition
     from serving.adapters.registry import AdapterRegistry
     from serving.adapters.versions import AdapterVersion
@@ -67,9 +69,10 @@ def control(
 
 @app.command("list")
 def list_versions(name: Name = None, as_json: AsJson = False) -> None:
-    """Show every version with its aliases and the gate's verdict."""
+    """Show every version with its aliases and the gate's verdict, and what this home loads."""
     with command_errors():
-        versions = _registry().versions(name)
+        settings = _settings()
+        versions = _registry(settings).versions(name)
         if as_json:
             print_json(versions)
             return
@@ -89,6 +92,7 @@ def list_versions(name: Name = None, as_json: AsJson = False) -> None:
                 for version in versions
             ],
         )
+        rich_console().print(_home_loads(settings), soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -151,24 +155,35 @@ def rollback(
 
 @app.command()
 def history(name: Name = None, as_json: AsJson = False) -> None:
-    """Show who did what, when and why, from the audit; its chain is checked first."""
+    """Show who did what, when and why, from the audit; rows that are gone are reported after it."""
+    from serving.adapters.history import History, read_history
     from serving.adapters.pin import pin_history
 
     with command_errors():
         settings = _settings()
-        pins = [e for e in pin_history(_store(settings)) if name in (None, e.act.model)]
-        entries = sorted([*_registry(settings).history(name), *pins], key=lambda entry: entry.at)
+        registry = _registry(settings)
+        pins = tuple(e for e in pin_history(_store(settings)) if name in (None, e.act.model))
+        try:
+            found = read_history(registry, name)
+        except MissingError:
+            if not pins:
+                raise
+            found = History(registry.audit.path, ())
+        if name and not found.entries and not pins and not found.losses:
+            raise MissingError(
+                f"Nothing is recorded about {name}.", advice="`adapter-control list` shows what there is."
+            )
         if as_json:
-            print_json(entries)
-            return
-        closed = {entry.closes for entry in entries}
-        rows = [_row(e) for e in entries if not (e.step == "begun" and e.sequence in closed)]
-        columns = ("when (UTC)", "who", "what", "adapter", "champion", "why", "outcome")
-        print_table("History", columns, rows)
+            print_json(sorted([*found.entries, *pins], key=lambda entry: entry.at))
+        else:
+            shown = sorted([*_ended(found.entries), *_ended(pins)], key=lambda entry: entry.at)
+            columns = ("when (UTC)", "who", "what", "adapter", "champion", "why", "outcome")
+            print_table("History", columns, [_row(entry) for entry in shown])
+        found.require_whole()
 
 
 def _pin(load: str | None, *, enable: bool, disable: bool, by: str | None, reason: str) -> None:
-    from serving.adapters.pin import DEFAULT_NAME, Reference, parse_reference, read_pin, write_pin
+    from serving.adapters.pin import parse_reference, write_pin
 
     if enable == disable:
         raise InvalidInputError(
@@ -177,23 +192,73 @@ def _pin(load: str | None, *, enable: bool, disable: bool, by: str | None, reaso
         )
     settings = _settings()
     store = _store(settings)
-    pinned = None if load else read_pin(store)
-    reference = parse_reference(load) if load else pinned.reference if pinned else Reference(DEFAULT_NAME)
-    if enable or load:  # --disable alone must work without the registry
+    reference = parse_reference(load) if load else _pinned(store, even_if_damaged=disable)
+    if enable:  # --disable must work without the registry
         _registry(settings).get(reference.name, reference.ref).verify()
-    write_pin(store, reference, enabled=enable, by=_operator(settings, by), reason=reason)
+    write_pin(store, reference, enabled=enable, by=_operator(settings, by), reason=reason, warn=_warn)
     what = f"{reference}" if enable else f"the frozen baseline head of {reference}"
     typer.echo(f"Servers of {settings.home} load {what} within {settings.registry_poll_s + 1:g} s.")
 
 
+def _pinned(store: Path, *, even_if_damaged: bool) -> "Reference":
+    """What this home's pin names, else the default; switching off must not fail at a damaged pin."""
+    from serving.adapters.pin import DEFAULT_NAME, Reference, read_pin
+
+    try:
+        pin = read_pin(store)
+    except IntegrityError as error:
+        if not even_if_damaged:
+            raise
+        _warn(f"{error.message} It is written anew.")
+        pin = None
+    return pin.reference if pin else Reference(DEFAULT_NAME)
+
+
+def _home_loads(settings: "Settings") -> str:
+    """What the servers of this home load, as a sentence."""
+    from serving.adapters.pin import DEFAULT_NAME, Reference, read_pin
+
+    try:
+        pin = read_pin(_store(settings))
+    except IntegrityError as error:
+        return f"Running servers of this home change nothing: {error}"
+    if pin is None:
+        return f"Servers of this home follow {Reference(DEFAULT_NAME)}."
+    said = f"({pin.by}, {pin.at:%Y-%m-%d %H:%M} UTC)"
+    if not pin.enabled:
+        return f"Servers of this home load the frozen baseline head of {pin.reference}: switched off {said}."
+    return f"Servers of this home load {pin.reference}: pinned {said}."
+
+
+def _home_follows(settings: "Settings", name: str, champion: int) -> bool:
+    """Whether the servers of this home load a model's champion."""
+    from serving.adapters.pin import DEFAULT_NAME, Reference, read_pin
+
+    try:
+        pin: Pin | None = read_pin(_store(settings))
+    except IntegrityError:
+        return False
+    reference = pin.reference if pin else Reference(DEFAULT_NAME)
+    return (pin is None or pin.enabled) and reference.follows(name, champion)
+
+
 def _report(done: "Transition", settings: "Settings", *, as_json: bool) -> None:
+    follows = _home_follows(settings, done.model, done.champion_after)
     if as_json:
         print_json(done)
+        if not follows:
+            _warn(_home_loads(settings))
         return
     console = rich_console()
     before = f"{done.model}/{done.champion_before}" if done.champion_before else "none"
     console.print(f"{done.model}/{done.champion_after} is the champion (before: {before}).")
-    console.print(f"Running servers pick it up within {settings.registry_poll_s + 1:g} s, between two turns.")
+    if follows:
+        console.print(
+            f"Running servers pick it up within {settings.registry_poll_s + 1:g} s, between two turns."
+        )
+    else:
+        console.print(f"{_home_loads(settings)} They do not pick it up;", soft_wrap=True, markup=False)
+        console.print(f"`adapter-control --load {done.model} --enable` lets them follow the champion.")
     console.print(
         "Its cache scope starts cold unless it was warmed: `voicebot build-cache` answers the "
         "frequent questions into it."
@@ -220,12 +285,20 @@ def _print_decision(decision: "GateDecision") -> None:
     print_table(title, ("check", "passed", "detail"), rows)
 
 
+def _ended(entries: "Sequence[AuditEntry]") -> "list[AuditEntry]":
+    """Rows of one audit without the plans that a later row closes."""
+    closed = {entry.closes for entry in entries}
+    return [entry for entry in entries if not (entry.step == "begun" and entry.sequence in closed)]
+
+
 def _row(entry: "AuditEntry") -> tuple[object, ...]:
     act = entry.act
     moved = f"{act.champion_before or 'none'} → {act.champion_after}" if act.champion_after else ""
     adapter = f"{act.model}/{act.version}" if act.version else act.evidence.get("reference", act.model)
     when, outcome = f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.step.value
-    return when, act.by, act.action.value, adapter, moved, act.reason, outcome
+    login = act.evidence.get("os_user", act.by)
+    who = act.by if act.by == login else f"{act.by} (login {login})"
+    return when, who, act.action.value, adapter, moved, act.reason, outcome
 
 
 def _settings() -> "Settings":
@@ -240,6 +313,10 @@ def _registry(settings: "Settings | None" = None) -> "AdapterRegistry":
     return AdapterRegistry.from_settings(settings or _settings())
 
 
+def _warn(text: str) -> None:
+    typer.echo(printable(f"warning: {text}"), err=True)
+
+
 def _store(settings: "Settings") -> Path:
     return settings.home / "adapters"
 
@@ -248,3 +325,7 @@ def _operator(settings: "Settings", by: str | None) -> str:
     from serving.adapters.audit import operator_name
 
     return operator_name(by or settings.operator)
+
+
+if __name__ == "__main__":
+    app()

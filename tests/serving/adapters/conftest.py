@@ -21,6 +21,7 @@ from serving.adapters.lora import merged_classifier
 from serving.adapters.manifest import Kind, Provenance, seal
 from serving.adapters.promotion import promote
 from serving.adapters.registry import AdapterRegistry
+from serving.adapters.verdicts import attach_decision
 from serving.language.encoder import SentenceEncoder, load_encoder
 from serving.language.intent import (
     IntentConfig,
@@ -208,7 +209,7 @@ def challenged_template(
     registry = registry_in(Path(shutil.copytree(empty_template, folder)))
     for version, champion in ((1, None), (2, 1), (3, 2)):
         registry.register(NAME, sealed(version), by="ci")
-        registry.attach_decision(NAME, version, a_decision(champion), by="gate")
+        attach_decision(registry, NAME, version, a_decision(champion), by="gate")
         if version < 3:
             promote(registry, NAME, version, by="ci", reason="passed the gate")
     return folder

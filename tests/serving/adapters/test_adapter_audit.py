@@ -1,12 +1,14 @@
 import json
 import multiprocessing
+import os
+import pwd
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from serving.adapters.audit import Act, Action, AuditLog, Step, operator_name
+from serving.adapters.audit import Act, Action, AuditLog, Step, operator_name, os_user
 from serving.errors import IntegrityError, InvalidInputError, UnavailableError
 
 PLAN = Act(Action.PROMOTE, "banking-lora", 3, "ann", "passed the gate", 2, 3, {"decision": "e" * 64})
@@ -139,3 +141,47 @@ def test_the_operator_is_the_configured_name_or_the_login(monkeypatch: pytest.Mo
     assert operator_name("ann") == "ann"
     monkeypatch.setenv("LOGNAME", "night-shift")
     assert operator_name(None) == "night-shift"
+
+
+def test_every_row_names_the_login_beside_the_name_that_was_given(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER"):
+        monkeypatch.setenv(name, "somebody-else")
+    row = log.append(Step.DONE, PLAN)
+    assert row.act.by == "ann"
+    assert row.act.evidence == {"decision": "e" * 64, "os_user": pwd.getpwuid(os.getuid()).pw_name}
+    assert log.entries() == (row,)
+
+
+def test_a_row_that_closes_another_keeps_the_login_of_who_began(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = log.append(Step.BEGUN, PLAN)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: pytest.fail("not asked again"))
+    monkeypatch.setattr("serving.adapters.audit.os_user", lambda: "night-shift")
+    closed = log.append(Step.DONE, begun.act, closes=begun.sequence)
+    assert closed.act.evidence["os_user"] == begun.act.evidence["os_user"] != "night-shift"
+
+
+def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> object:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert os_user() == f"uid {os.getuid()}"
+
+
+def test_rows_that_can_be_read_are_read_in_a_damaged_audit(log: AuditLog) -> None:
+    lines = written(log, 3).path.read_text().splitlines()
+    log.path.write_text("\n".join([lines[0], "[" * 100_000, "null", "{}", lines[2]]) + "\n")
+    assert [entry.sequence for entry in log.readable()] == [1, 3]
+    with pytest.raises(IntegrityError, match="Row 2"):
+        log.entries()
+
+
+def test_an_audit_that_cannot_be_read_or_written_is_unavailable(log: AuditLog) -> None:
+    log.path.mkdir()
+    for attempt in (lambda: log.append(Step.DONE, PLAN), log.readable, log.unfinished):
+        with pytest.raises(UnavailableError, match="cannot be written"):
+            attempt()

@@ -1,4 +1,5 @@
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from serving.adapters.audit import os_user
 from serving.adapters.pin import Reference, read_pin
 from serving.adapters.registry import AdapterRegistry
 from serving.cli.adapters import app
@@ -173,3 +175,134 @@ def test_the_command_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_module_is_a_command_of_its_own(control: Control) -> None:
+    command = [sys.executable, "-m", "serving.cli.adapters", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "rollback" in done.stdout
+
+
+def test_disable_works_with_a_damaged_pin_and_writes_it_anew(
+    challenged: AdapterRegistry, control: Control, store: Path
+) -> None:
+    control("--load", "banking-lora@3", "--enable")
+    (store / "pin.json").write_text("{")
+    assert control("--enable").exit_code == 5
+    result = control("--disable")
+    assert result.exit_code == 0, result.stderr
+    assert "warning: " in result.stderr
+    pin = read_pin(store)
+    assert pin is not None
+    assert (pin.reference, pin.enabled) == (Reference(NAME), False)
+
+
+def test_disable_never_asks_the_registry(mlruns: Path, control: Control, store: Path) -> None:
+    (mlruns / "mlflow.db").unlink()
+    assert control("--load", "banking-lora@2", "--disable").exit_code == 0
+    pin = read_pin(store)
+    assert pin is not None
+    assert (pin.reference, pin.enabled) == (Reference(NAME, 2), False)
+
+
+def test_disable_warns_where_its_audit_cannot_be_written(
+    challenged: AdapterRegistry, control: Control, store: Path
+) -> None:
+    (store / "pins.jsonl").mkdir(parents=True)
+    result = control("--disable")
+    assert result.exit_code == 0, result.stderr
+    assert "the audit could not be written" in result.stderr
+    assert control("--enable").exit_code == 4
+
+
+def test_the_history_of_a_name_that_nobody_used_is_missing(
+    challenged: AdapterRegistry, control: Control
+) -> None:
+    result = control("history", "nosuch")
+    assert result.exit_code == 3
+    assert "Nothing is recorded about nosuch" in result.stderr
+
+
+def test_the_history_shows_what_is_left_of_a_shortened_audit_and_ends_with_exit_code_5(
+    challenged: AdapterRegistry, control: Control
+) -> None:
+    lines = challenged.audit.path.read_text().splitlines(keepends=True)
+    challenged.audit.path.write_text("".join(lines[:-4]))
+    assert control("rollback", NAME, "--reason", "nothing to see").exit_code == 0
+    result = control("history")
+    assert result.exit_code == 5
+    assert "nothing to see" in result.stdout
+    assert "shortened" in result.stderr
+    result = control("history", "--json")
+    assert result.exit_code == 5
+    assert json.loads(result.stdout)[-1]["act"]["reason"] == "nothing to see"
+
+
+def test_the_history_without_its_audit_ends_with_exit_code_5(
+    challenged: AdapterRegistry, control: Control
+) -> None:
+    challenged.audit.path.unlink()
+    for arguments in (("history",), ("history", NAME), ("history", "--json")):
+        assert control(*arguments).exit_code == 5
+
+
+def test_the_history_shows_the_plan_of_a_killed_writer_but_no_plan_that_was_closed(
+    challenged: AdapterRegistry, control: Control, store: Path
+) -> None:
+    control("--disable", "--reason", "strange answers")
+    assert "begun" not in control("history").stdout
+    with (store / "pins.jsonl").open() as rows:
+        begun = rows.readline()
+    (store / "pins.jsonl").write_text(begun)
+    assert "begun" in control("history").stdout
+
+
+def test_the_history_names_the_login_beside_the_given_name(
+    challenged: AdapterRegistry, control: Control
+) -> None:
+    control("rollback", NAME, "--reason", "why", "--by", "the auditor")
+    assert f"the auditor (login {os_user()})" in control("history").stdout
+
+
+@pytest.mark.parametrize(
+    ("pinned", "told"),
+    [
+        (("--load", "banking-lora@1", "--enable"), "load banking-lora@1: pinned (ann"),
+        (("--disable",), "frozen baseline head of banking-lora@champion: switched off (ann"),
+    ],
+)
+def test_a_home_that_is_pinned_elsewhere_is_not_said_to_follow(
+    challenged: AdapterRegistry, control: Control, pinned: tuple[str, ...], told: str
+) -> None:
+    assert "Servers of this home follow banking-lora@champion." in control("list").stdout
+    control(*pinned)
+    assert told in control("list").stdout
+    result = control("promote", NAME, "--reason", "better")
+    assert result.exit_code == 0
+    assert "pick it up within" not in result.stdout
+    assert told in result.stdout
+    assert "adapter-control --load banking-lora --enable" in result.stdout
+    result = control("rollback", NAME, "--reason", "worse", "--json")
+    assert json.loads(result.stdout)["champion_after"] == 2
+    assert told in result.stderr
+
+
+def test_a_damaged_pin_is_no_reason_not_to_move_the_champion(
+    challenged: AdapterRegistry, control: Control, store: Path
+) -> None:
+    store.mkdir(parents=True)
+    (store / "pin.json").write_text("{")
+    result = control("rollback", NAME, "--reason", "worse")
+    assert result.exit_code == 0
+    assert "cannot be read" in result.stdout
+    assert control("list").exit_code == 0
+
+
+def test_a_registry_of_another_mlflow_version_ends_with_exit_code_4_and_the_command(
+    challenged: AdapterRegistry, control: Control
+) -> None:
+    with sqlite3.connect(challenged.folder / "mlflow.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'deadbeef'")
+    result = control("list")
+    assert result.exit_code == 4
+    assert "mlflow db upgrade" in result.stderr

@@ -1,4 +1,5 @@
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -290,3 +291,44 @@ def test_a_full_disk_of_this_home_leaves_the_old_adapter_in_service(
     assert live.check() is False
     assert live.current.version == "banking-lora/2"
     assert any("No space left" in line for line in warnings)
+
+
+def test_a_registry_of_another_mlflow_version_does_not_keep_a_server_from_starting(
+    challenged: AdapterRegistry,
+    make_live: Callable[..., LiveAdapter],
+    tiny_encoder: SentenceEncoder,
+    store: Path,
+    warnings: list[str],
+) -> None:
+    make_live().start()
+    folder = shutil.copytree(challenged.folder, challenged.folder.with_name("updated"))
+    with sqlite3.connect(folder / "mlflow.db") as database:  # MLflow looks once per process and address
+        database.execute("UPDATE alembic_version SET version_num = 'deadbeef'")
+    updated = AdapterRegistry(f"sqlite:///{folder / 'mlflow.db'}", folder)
+    with LiveAdapter(updated, tiny_encoder, store, poll_s=NEVER) as live:
+        assert (live.current.version, live.current.source) == ("banking-lora/2", "last good")
+        assert live.check() is False
+    assert any("mlflow db upgrade" in line for line in warnings)
+
+
+def test_an_adapter_can_be_switched_off_when_its_registered_bundle_was_altered(
+    challenged: AdapterRegistry, make_live: Callable[..., LiveAdapter], store: Path
+) -> None:
+    live = make_live().start()
+    (challenged.get(NAME, 2).bundle / "card.md").write_text("altered")
+    write_pin(store, Reference(NAME), enabled=False, by="ann", reason="strange answers")
+    assert live.check() is True
+    assert live.current.version == "baseline:banking-lora/2"
+
+
+@pytest.mark.parametrize(
+    "reference", [Reference("no-such-model"), Reference(NAME, "nightly"), Reference(NAME, 9)]
+)
+def test_switching_off_works_also_where_the_pin_names_what_is_not_there(
+    challenged: AdapterRegistry, make_live: Callable[..., LiveAdapter], store: Path, reference: Reference
+) -> None:
+    live = make_live().start()
+    write_pin(store, reference, enabled=False, by="ann", reason="strange answers")
+    assert live.check() is True
+    assert live.current.version == "baseline:banking-lora/2"
+    assert live.check() is False

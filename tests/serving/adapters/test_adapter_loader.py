@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import stat
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from serving.adapters.loader import (
     local_copy,
     remember_good,
 )
-from serving.adapters.lora import merged_classifier
+from serving.adapters.lora import TARGET_MODULES, merged_classifier
 from serving.adapters.manifest import MANIFEST_FILE, read_manifest, seal
 from serving.adapters.registry import AdapterRegistry
 from serving.errors import IntegrityError, InvalidInputError
@@ -61,7 +62,7 @@ def with_lora_config(bundle: Path, **changes: object) -> LocalCopy:
 
 
 @pytest.mark.parametrize("rank_stabilised", [False, True])
-@pytest.mark.parametrize("targets", [r"encoder\.encoder\.layer\.1\..*dense", ["query", "value"]])
+@pytest.mark.parametrize("targets", [TARGET_MODULES, ["query", "value"]])
 def test_merging_equals_pefts_own_forward_pass(
     tiny_encoder: SentenceEncoder, tmp_path: Path, rank_stabilised: bool, targets: str | list[str]
 ) -> None:
@@ -163,7 +164,14 @@ def test_a_tensor_of_wrong_shape_value_or_type_is_refused(
         {"r": "many"},
         {"lora_alpha": None},
         {"target_modules": "("},
-        {"target_modules": "nothing_like_this"},
+        {"target_modules": "(.*.*)*x"},
+        {"target_modules": TARGET_MODULES + "?"},
+        {"target_modules": []},
+        {"target_modules": None},
+        {"target_modules": {"query": 1}},
+        {"target_modules": ["query", 3]},
+        {"target_modules": ["query", ".*"]},
+        {"target_modules": ["nothing_like_this"]},
         {"some_future_method": {"on": True}},
     ],
 )
@@ -280,3 +288,76 @@ def test_a_damaged_last_good_copy_is_not_used(
     assert last_good(store) is None
     (store / "last-good.json").write_text("{")
     assert last_good(store) is None
+
+
+def test_the_trainer_adapts_what_the_loader_accepts() -> None:
+    from training.config import TARGET_MODULES as TRAINED
+
+    assert TRAINED == TARGET_MODULES
+
+
+def test_a_hostile_pattern_is_refused_before_it_is_matched(
+    tiny_encoder: SentenceEncoder, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving.adapters.lora import LoraSpec
+
+    monkeypatch.setattr(LoraSpec, "adapts", lambda *_: pytest.fail("the pattern was matched"))
+    with pytest.raises(IntegrityError, match="trainer's own pattern"):
+        load_tagger(with_lora_config(bundle, target_modules="(encoder|e|n|c|o|d|r|.)*!"), tiny_encoder)
+
+
+@pytest.fixture
+def remade(make_bundle: BundleMaker, empty_template: Path, tmp_path: Path) -> dict[int, LocalCopy]:
+    """Two adapters that are both `banking-lora/1`, because the registry was made anew in between."""
+    copies = {}
+    for seed in (1, 2):
+        mlruns = shutil.copytree(empty_template, tmp_path / f"mlruns-{seed}")
+        registry = AdapterRegistry(f"sqlite:///{mlruns / 'mlflow.db'}", mlruns)
+        copies[seed] = fetch(registry.register(NAME, make_bundle(seed), by="ci"), tmp_path / "store")
+    assert copies[1].label == copies[2].label
+    assert copies[1].folder != copies[2].folder
+    return copies
+
+
+@pytest.mark.parametrize("served", [1, 2])
+def test_the_last_good_copy_is_the_one_that_served_also_where_the_registry_was_made_anew(
+    remade: dict[int, LocalCopy], tmp_path: Path, served: int
+) -> None:
+    remember_good(remade[served], tmp_path / "store")
+    assert last_good(tmp_path / "store") == remade[served]
+    assert local_copy(tmp_path / "store", NAME, 1) == remade[served]
+
+
+@pytest.mark.parametrize("newest", [1, 2])
+def test_of_two_copies_of_a_number_the_newest_is_taken(
+    remade: dict[int, LocalCopy], tmp_path: Path, newest: int
+) -> None:
+    for seed, copied in remade.items():
+        os.utime(copied.folder, (0, 2_000 if seed == newest else 1_000))
+    assert local_copy(tmp_path / "store", NAME, 1) == remade[newest]
+
+
+@pytest.mark.parametrize("folder", ["../mlruns-1", "banking-lora-1-../../x", "banking-lora-10-abc", "", None])
+def test_a_note_that_names_another_place_is_not_followed(
+    remade: dict[int, LocalCopy], tmp_path: Path, folder: str | None
+) -> None:
+    note = {"name": NAME, "version": 1, "folder": folder}
+    (tmp_path / "store" / "last-good.json").write_text(json.dumps(note))
+    assert last_good(tmp_path / "store") is None
+
+
+def test_a_copy_that_another_server_removes_meanwhile_is_no_error(
+    remade: dict[int, LocalCopy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, stat_of = remade[1].folder, Path.stat
+
+    def vanishing(path: Path, **options: bool) -> os.stat_result:
+        found = stat_of(path, **options)
+        if path == gone / MANIFEST_FILE:
+            shutil.rmtree(gone)
+        return found
+
+    monkeypatch.setattr(Path, "stat", vanishing)
+    remember_good(remade[2], tmp_path / "store")
+    assert not gone.exists()
+    assert last_good(tmp_path / "store") == remade[2]

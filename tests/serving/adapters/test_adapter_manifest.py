@@ -96,7 +96,20 @@ def test_a_linked_folder_and_a_pipe_are_refused(bundle: Path, tmp_path: Path) ->
         verify(bundle)
 
 
-@pytest.mark.parametrize("name", ["weights.bin", "evil.pkl", "code.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "weights.bin",
+        "evil.pkl",
+        "evil.PKL",
+        "evil.joblib",
+        "evil.npy",
+        "code.py",
+        "code.pyc",
+        "evil",
+        "x.JSON",
+    ],
+)
 def test_pickles_and_code_are_never_sealed(bundle: Path, origin: Provenance, name: str) -> None:
     (unsealed(bundle) / name).write_bytes(b"x")
     with pytest.raises(InvalidInputError, match="data only"):

@@ -9,6 +9,7 @@ from serving.adapters.audit import Action, Step
 from serving.adapters.decision import GateDecision
 from serving.adapters.promotion import Transition, promote, rollback
 from serving.adapters.registry import AdapterRegistry
+from serving.adapters.verdicts import attach_decision
 from serving.adapters.versions import CHALLENGER, CHAMPION, PREVIOUS
 from serving.errors import IntegrityError, InvalidInputError, MissingError, RefusedError, UnavailableError
 
@@ -25,7 +26,7 @@ def test_the_first_promotion_makes_a_champion_without_previous(
     registry: AdapterRegistry, make_bundle: BundleMaker, make_decision: DecisionMaker
 ) -> None:
     registry.register(NAME, make_bundle(), by="ci")
-    registry.attach_decision(NAME, 1, make_decision(None), by="gate")
+    attach_decision(registry, NAME, 1, make_decision(None), by="gate")
     done = promote(registry, NAME, 1, by="ann", reason="first")
     assert registry.aliases(NAME) == {CHAMPION: 1}
     assert (done.champion_before, done.champion_after) == (None, 1)
@@ -61,7 +62,7 @@ def test_a_version_that_was_never_judged_is_refused(
 def test_a_version_that_failed_is_refused_with_what_failed(
     challenged: AdapterRegistry, make_decision: DecisionMaker
 ) -> None:
-    challenged.attach_decision(NAME, 3, make_decision(2, passed=False), by="gate")
+    attach_decision(challenged, NAME, 3, make_decision(2, passed=False), by="gate")
     with pytest.raises(RefusedError, match="non_inferior"):
         promote(challenged, NAME, 3, by="ann", reason="please")
 
@@ -129,7 +130,7 @@ def test_of_two_operators_who_promote_at_once_one_wins_and_the_other_is_told(
     make_decision: DecisionMaker,
 ) -> None:
     challenged.register(NAME, make_bundle(4), by="ci")
-    challenged.attach_decision(NAME, 4, make_decision(2), by="gate")
+    attach_decision(challenged, NAME, 4, make_decision(2), by="gate")
     barrier = threading.Barrier(2)
 
     def operate(version: int) -> Transition | Exception:

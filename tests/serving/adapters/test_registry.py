@@ -13,8 +13,11 @@ import pytest
 
 from serving.adapters import registry as registry_module
 from serving.adapters.audit import Action, Step
+from serving.adapters.database import translated
 from serving.adapters.decision import GateDecision
+from serving.adapters.promotion import rollback
 from serving.adapters.registry import AdapterRegistry, quiet_mlflow
+from serving.adapters.verdicts import attach_decision
 from serving.adapters.versions import CHALLENGER, CHAMPION, PREVIOUS
 from serving.errors import (
     IntegrityError,
@@ -267,11 +270,11 @@ def test_a_decision_is_stored_with_its_version_and_shown(
 ) -> None:
     registry.register(NAME, make_bundle(), by="ci")
     assert registry.decision(NAME, 1) is None
-    stored = registry.attach_decision(NAME, 1, make_decision(), by="gate")
+    stored = attach_decision(registry, NAME, 1, make_decision(), by="gate")
     assert stored.challenger_version == 1
     assert registry.decision(NAME, 1) == stored
     assert registry.get(NAME, 1).gate_status == "passed"
-    failed = registry.attach_decision(NAME, 1, make_decision(passed=False), by="gate")
+    failed = attach_decision(registry, NAME, 1, make_decision(passed=False), by="gate")
     assert registry.decision(NAME, 1) == failed
     assert registry.get(NAME, 1).gate_status == "failed"
     assert registry.history()[-1].act.evidence["decision"] == failed.sha256
@@ -283,9 +286,9 @@ def test_a_decision_about_another_version_is_refused(
     judged = challenged.decision(NAME, 1)
     assert judged is not None
     with pytest.raises(InvalidInputError, match=r"banking-lora/1, not banking-lora/2"):
-        challenged.attach_decision(NAME, 2, judged, by="ci")
+        attach_decision(challenged, NAME, 2, judged, by="ci")
     with pytest.raises(InvalidInputError, match=r"other"):
-        challenged.attach_decision(NAME, 2, make_decision(model="other"), by="ci")
+        attach_decision(challenged, NAME, 2, make_decision(model="other"), by="ci")
 
 
 def test_a_stored_decision_that_was_edited_or_removed_is_an_integrity_error(
@@ -314,12 +317,27 @@ def test_neither_champion_nor_previous_can_be_deleted(
     assert challenged.history()[-1].act.action == Action.DELETE
 
 
-def test_a_shortened_audit_is_noticed(challenged: AdapterRegistry) -> None:
-    assert challenged.history()
-    lines = challenged.audit.path.read_text().splitlines(keepends=True)
-    challenged.audit.path.write_text("".join(lines[:-1]))
-    with pytest.raises(IntegrityError, match="shortened"):
-        challenged.history(NAME)
+def test_a_database_of_another_mlflow_version_is_unavailable_and_the_advice_names_the_command(
+    challenged: AdapterRegistry, open_registry: Callable[[], AdapterRegistry], make_bundle: BundleMaker
+) -> None:
+    with sqlite3.connect(challenged.folder / "mlflow.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'deadbeef'")
+    bundle = make_bundle(4)
+    for attempt in (
+        lambda: open_registry().champion_version(NAME),
+        lambda: open_registry().versions(),
+        lambda: open_registry().register(NAME, bundle, by="ci"),
+        lambda: rollback(open_registry(), NAME, by="ann", reason="why"),
+    ):
+        with pytest.raises(UnavailableError, match="another version of MLflow") as caught:
+            attempt()
+        assert "mlflow db upgrade sqlite:///" in caught.value.advice
+
+
+def test_the_password_of_a_database_is_not_in_the_advice() -> None:
+    error = translated("postgresql://bot:secret@db/x", "X", Exception("Detected out-of-date database schema"))
+    assert "mlflow db upgrade" in error.advice
+    assert "secret" not in str(error)
 
 
 def test_a_moved_folder_still_serves_its_bundles(challenged: AdapterRegistry, tmp_path: Path) -> None:
