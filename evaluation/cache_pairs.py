@@ -112,13 +112,32 @@ def load_pairs(path: Path) -> tuple[CachePair, ...]:
     """Read pairs, one JSON object a line.
 
     Raises:
-        InvalidInputError: absent, or a line that is no pair; the message names it.
+        InvalidInputError: absent, or a line that is no pair; the message names the first.
+    """
+    pairs, problems = read_pairs(path)
+    if problems:
+        raise InvalidInputError(problems[0])
+    return pairs
+
+
+def read_pairs(path: Path) -> tuple[tuple[CachePair, ...], tuple[str, ...]]:
+    """Read the lines that are pairs, and say of every other one what is wrong with it.
+
+    Raises:
+        InvalidInputError: the file is absent or cannot be read.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"Cache pairs {path} cannot be read: {error}.") from error
-    return tuple(_pair(path, number, line) for number, line in enumerate(lines, start=1) if line.strip())
+    pairs, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                pairs.append(_pair(path, number, line))
+            except InvalidInputError as error:
+                problems.append(error.message)
+    return tuple(pairs), tuple(problems)
 
 
 def measure_pairs(

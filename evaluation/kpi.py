@@ -17,6 +17,7 @@ from evaluation.kpi_contacts import (
     check_records,
     check_zone,
     contact,
+    ended,
     engaged,
     in_window,
     transfer_reason,
@@ -181,7 +182,7 @@ def kpis(
     history = History(everyone.values(), timedelta(days=maturity_days), now)
     period = in_window(known, since, until)
     talked = [everyone[call.call_id] for call in period if call.call_id in everyone]
-    contacts = [item for item in talked if item.call.ending is not None]
+    contacts = [item for item in talked if ended(item.call)]
     turns = _turns(contacts)
     waits = latency(turns)
     unended = len(talked) - len(contacts)

@@ -134,6 +134,11 @@ def engaged(call: CallRecord) -> bool:
     return any(turn.text.strip() or turn.audio_s > 0 for turn in call.turns)
 
 
+def ended(call: CallRecord) -> bool:
+    """Whether the call came to an end of its own; one whose process was killed did not."""
+    return call.ending not in {None, Ending.LOST}
+
+
 def spoken(turn: TurnRecord) -> bool:
     """Whether the turn was spoken rather than typed."""
     return turn.stt_engine != "typed"

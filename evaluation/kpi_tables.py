@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.kpi import KpiReport, Slice
-from evaluation.kpi_contacts import engaged, in_window, outcome
+from evaluation.kpi_contacts import ended, engaged, in_window, outcome
 from evaluation.kpi_definitions import definitions
 from evaluation.kpi_figures import PERCENTILES, Mean, Percentiles, Rate, Status
 from evaluation.kpi_latency import ALL, Medium
@@ -139,7 +139,7 @@ def _count_row(scope: str, name: str, figure: str, count: int) -> Row:
 
 
 def _outcome(call: CallRecord) -> str:
-    return outcome(call).value if call.ending and engaged(call) else ""
+    return outcome(call).value if ended(call) and engaged(call) else ""
 
 
 def _intents(call: CallRecord) -> str:

@@ -1,8 +1,8 @@
 """Speech recognition on real clips and on synthetic speech, as one call each.
 
 `wer_of_clips` scores a folder of recordings against their transcripts, with a language model from
-training transcripts where one is given; `round_trip` lets one engine speak what another one hears.
-Both give a `WerReport`. Nothing here knows what a good number is, and no language model is ever
+training transcripts where one is given; `speak_and_hear` lets one engine speak what another one hears.
+Nothing here knows what a good number is, and no language model is ever
 built from the text that is scored.
 """
 
@@ -163,21 +163,6 @@ def speak_and_hear(
                 clip = add_noise(clip, snr_db, seed=number)
             heard.append(Utterance(call, line, transcribe(stt, clip).text))
     return heard
-
-
-def round_trip(
-    lines_by_call: Mapping[str, Sequence[str]],
-    tts: TtsEngine,
-    stt: SttEngine,
-    *,
-    snr_db: float | None = None,
-) -> WerReport:
-    """WER of synthetic speech; see `speak_and_hear`.
-
-    Raises:
-        InvalidInputError: no line has a word.
-    """
-    return score(speak_and_hear(lines_by_call, tts, stt, snr_db=snr_db))
 
 
 def spoken_clip(line: str, tts: TtsEngine) -> AudioClip:

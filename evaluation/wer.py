@@ -86,7 +86,7 @@ class WerReport:
         calls: different calls among them.
         silent: utterances without words, in none of the numbers above.
         entities: typed values.
-        resampled_by: `call`, or `utterance` where there is only one call.
+        resampled_by: what resamples draw, `call` unless said otherwise; `utterance` where there is only one.
         normaliser: name of the profile.
         normaliser_sha256: hash of its rules.
     """
@@ -108,7 +108,9 @@ class WerReport:
 
     def summary(self) -> str:
         """One line for people."""
-        unit = "" if self.resampled_by == "call" else ", by utterance: only one call"
+        unit = {"call": "", "utterance": ", by utterance: only one call"}.get(
+            self.resampled_by, f", by {self.resampled_by}"
+        )
         return (
             f"WER {self.wer.estimate:.3f} [{self.wer.low:.3f}, {self.wer.high:.3f}] over {self.words} words, "
             f"{self.utterances} utterances, {self.calls} call(s){unit}; values wrong: "
@@ -147,12 +149,18 @@ class _Counts:
 
 
 def score(
-    utterances: Sequence[Utterance], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    utterances: Sequence[Utterance],
+    *,
+    unit: str = "call",
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> WerReport:
     """Score a recogniser.
 
     Args:
         utterances: any order; those of one call need not stand together.
+        unit: what `call_id` stands for, for the report; such as `script` where calls repeat scripts.
         level: confidence of the intervals.
         resamples: bootstrap resamples.
         seed: seed of the resampling.
@@ -191,7 +199,7 @@ def score(
         calls=len(set(calls)),
         silent=silent,
         entities=_entity_errors(spoken, clusters, level, resamples, seed),
-        resampled_by="call" if clusters else "utterance",
+        resampled_by=unit if clusters else "utterance",
         normaliser=rules.name,
         normaliser_sha256=rules.sha256,
     )

@@ -73,7 +73,8 @@ def check_recall(scope: str) -> float:
 def log_build(outcome: CacheOutcome) -> None:
     """Log the build as an MLflow run."""
     facts = asdict(outcome)
-    with tracked_run(Settings.load(), Experiment.CACHE, "build-cache-index", {"scope": outcome.scope}) as run:
+    tags, finished = {"scope": outcome.scope}, f"The cache scope {outcome.scope} is published"
+    with tracked_run(Settings.load(), Experiment.CACHE, "build-cache-index", tags, finished=finished) as run:
         run.log_metrics({name: value for name, value in facts.items() if name != "scope"})
 
 

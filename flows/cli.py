@@ -68,12 +68,16 @@ def train(
         int, typer.Option(min=1, max=20, help="Number of seeds; more than 1 make a report, too.")
     ] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder of a report; default: in home/recipes.")] = None,
-    name: Annotated[str, typer.Option(help="Registered model.")] = "banking-lora",
+    name: Annotated[
+        str, typer.Option(help="Registered model; another --dataset than the own intents needs another name.")
+    ] = "banking-lora",
     as_json: AsJson = False,
 ) -> None:
     """Train an adapter and register it as challenger; with --test or several seeds, report a recipe instead.
 
-    A report tests on --test, or on the test split that the data brings. Only a hub name uses the network.
+    banking-lora, which serves, takes the project's own intents only: with --dataset, give a --name too. Such
+    a model is not judged by the gate. A report registers nothing; it tests on --test, or on the test split
+    that the data brings. Only a hub name uses the network.
     """
     from training.sources import is_hub_name
 

@@ -155,7 +155,8 @@ def _print_table(outcome: CircleOutcome, seconds: float) -> None:
     rows = [
         ("Trained", f"{trained.name}/{trained.version}: {trained.texts:,} texts, {trained.labels} intents, "
                     f"{trained.trained_parameters:,} parameters in {trained.seconds:.0f} s"),
-        ("Accuracy", f"{trained.accuracy:.1%} [{trained.accuracy_low:.1%}, {trained.accuracy_high:.1%}]; "
+        ("Accuracy", f"{trained.accuracy:.1%} [{trained.accuracy_low:.1%}, {trained.accuracy_high:.1%}] "
+                     f"on {trained.split}; "
                      f"frozen baseline {trained.baseline:.1%}"),
         ("Gate", f"{outcome.promoted.gate}; champion before: {outcome.promoted.champion_before or 'none'}"),
         ("Cache", f"{outcome.cache.entries} questions; hit rate {_percent(hit_rate)} of eligible lookups"),

@@ -42,10 +42,6 @@ class ProgressDisplay:
     ) -> None:
         self._progress.stop()
 
-    def headline(self, text: str) -> None:
-        """Begin a station: a bold line above its steps."""
-        self.console.print(text, style="bold", markup=False)
-
     def step(self, name: str, done: int, total: int, note: str = "") -> None:
         """Move the bar of a step; a finished step becomes a line."""
         if done >= total:

@@ -4,6 +4,7 @@ Called by entry points before Prefect is imported; importing a flow module chang
 already in the environment wins, so that a server deployment keeps its own.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import NoReturn
 
 from serving.errors import VoicebotError
 from serving.settings import Settings
+
+_SENDERS = ("EventsWorker", "APILogWorker")
+"""Prefect's queues, whose loggers no setting reaches; they warn when a busy machine ends slowly."""
 
 
 class PrefectImportedError(VoicebotError):
@@ -28,12 +32,24 @@ def go_offline(settings: Settings, *, verbose: bool = False, hub: bool = False) 
     Raises:
         PrefectImportedError: Prefect was imported before.
     """
-    values = {
+    values = offline_environment(settings, verbose=verbose, hub=hub)
+    missing = {name: value for name, value in values.items() if name not in os.environ}
+    if "prefect" in sys.modules and any(name.startswith("PREFECT_") for name in missing):
+        raise PrefectImportedError("Prefect was imported before its environment was set.")
+    os.environ.update(missing)
+    for name in _SENDERS:
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+def offline_environment(settings: Settings, *, verbose: bool = False, hub: bool = False) -> dict[str, str]:
+    """What `go_offline` sets where nothing else is set; its arguments are the same."""
+    return {
         "PREFECT_HOME": str((settings.home / "prefect").resolve()),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # The default of 20 s is not enough for the first start on a busy machine.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-        "PREFECT_LOGGING_LEVEL": "INFO" if verbose else "ERROR",
+        "PREFECT_LOGGING_LEVEL": "INFO" if verbose else "CRITICAL",
         "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "DO_NOT_TRACK": "true",  # MLflow knows `true` only, Prefect takes both
@@ -42,11 +58,6 @@ def go_offline(settings: Settings, *, verbose: bool = False, hub: bool = False) 
         "HF_DATASETS_OFFLINE": "0" if hub else "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    missing = {name: value for name, value in values.items() if name not in os.environ}
-    if "prefect" in sys.modules and any(name.startswith("PREFECT_") for name in missing):
-        raise PrefectImportedError("Prefect was imported before its environment was set.")
-    os.environ.update(missing)
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 def run_command(name: str) -> NoReturn:

@@ -6,9 +6,11 @@ References are what the scripts say; hypotheses are what the calls really heard,
 own sound comes out of the stereo recordings.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
@@ -16,13 +18,20 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.progress import report
 from flows.tracking import Experiment, tracked_run
+from serving.errors import InvalidInputError, MissingError
 from serving.plain import plain
 from serving.settings import Settings
 
+if TYPE_CHECKING:
+    from evaluation.wer import WerReport
+    from serving.call.record import CallRecord
+    from serving.call.script import CallScript
+
 RECENT_CALLS = 50
-"""Newest scripted calls that are evaluated."""
+"""Newest calls of the kind in question that are evaluated."""
 SPOKEN = "script"
 """Transport of calls whose caller was spoken from a script."""
+UNUSABLE = "recordings that are gone or cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +78,24 @@ class MosFigure:
 
 @dataclass(frozen=True, slots=True)
 class SpeechOutcome:
-    """What the flow leaves; None where there was nothing to measure."""
+    """What the flow leaves; None where there was nothing to measure.
+
+    Attributes:
+        left_out: what could not be compared or scored, in words, and how many of it.
+    """
 
     calls: WerFigure | None
     clean: WerFigure | None
     round_trip: WerFigure | None
     mos: MosFigure | None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def wer_line(self) -> str:
         """WER figures as one cell of a table."""
         found = [str(figure) for figure in (self.calls, self.clean, self.round_trip) if figure]
-        return "\n".join(found) or "no spoken scripted call is recorded"
+        found = found or ["no spoken scripted call to compare is recorded"]
+        return "\n".join([*found, *(f"left out: {count} {what}" for what, count in self.left_out.items())])
 
     @property
     def mos_line(self) -> str:
@@ -93,31 +108,20 @@ class SpeechOutcome:
 
 
 @task(cache_policy=NO_CACHE)
-def score_calls(*, clean_only: bool) -> WerFigure | None:
-    """WER of what recorded scripted calls heard, by call."""
-    from evaluation.wer import Utterance, score
-    from serving.call.script import load_script
-    from serving.call.store import CallStore
-    from serving.telemetry.redaction import redact
+def score_calls(*, clean_only: bool) -> tuple[WerFigure | None, dict[str, int]]:
+    """WER of what recorded scripted calls heard, and what could not be compared."""
+    from evaluation.scripted_calls import align
+    from evaluation.wer import score
 
     settings = Settings.load()
-    heard = []
-    for call in CallStore(settings.records_url).calls(limit=RECENT_CALLS):
-        if call.transport != SPOKEN:
-            continue
-        turns = load_script(settings.data / "calls", call.script).turns
-        if len(turns) != len(call.turns):
-            continue  # the call ended early, or a line was cut in two: no line by line comparison
-        heard += [
-            Utterance(call.call_id, redact(line.say).text, turn.text)
-            for line, turn in zip(turns, call.turns, strict=True)
-            if not (clean_only and line.noise_snr_db is not None)
-        ]
-    if not heard:
-        return None
-    what = "on clean lines of recorded calls" if clean_only else "on recorded calls, noisy lines included"
+    calls = newest_calls(settings, lambda call: call.transport == SPOKEN)
+    found = align(calls, _scripts(settings, calls), clean_only=clean_only)
+    if not found.utterances:
+        return None, dict(found.left_out)
+    which = "clean lines of " if clean_only else ""
+    what = f"on {which}{found.calls} recorded calls by {found.scripts} scripts"
     report("WER", 1, 1, what)
-    return _figure(score(heard), what)
+    return _figure(score(found.utterances, unit=found.unit), what), dict(found.left_out)
 
 
 @task(cache_policy=NO_CACHE)
@@ -140,30 +144,35 @@ def score_round_trip() -> WerFigure:
 
 
 @task(cache_policy=NO_CACHE)
-def score_mos(max_clips: int) -> MosFigure | None:
-    """Predicted MOS of the bot's sentences in the newest recordings."""
+def score_mos(max_clips: int) -> tuple[MosFigure | None, dict[str, int]]:
+    """Predicted MOS of the bot's sentences in the newest recordings, and what could not be scored."""
     from evaluation.mos import predict_mos
     from serving.audio import AudioClip, read_wav_channels
     from serving.call.playout import spoken_pieces
-    from serving.call.store import CallStore
 
-    settings = Settings.load()
     clips: list[AudioClip] = []
-    for call in reversed(CallStore(settings.records_url).calls(limit=RECENT_CALLS)):
-        if call.recording and Path(call.recording).is_file() and len(clips) < max_clips:
-            clips += spoken_pieces(read_wav_channels(Path(call.recording))[1])
-    if not clips or not max_clips:
-        return None
+    unusable = 0
+    for call in reversed(newest_calls(Settings.load(), lambda call: call.recording is not None)):
+        if len(clips) >= max_clips:
+            break
+        try:
+            channels = read_wav_channels(Path(call.recording or ""))
+        except InvalidInputError:  # removed, cut off or overwritten since
+            unusable += 1
+            continue
+        if len(channels) < 2:
+            unusable += 1
+            continue
+        clips += spoken_pieces(channels[1])
+    left_out = {UNUSABLE: unusable} if unusable else {}
+    if not clips:
+        return None, left_out
     found = predict_mos(clips, max_clips=max_clips)
     report("MOS", found.scored, found.scored, f"{found.scored} clips")
+    overall = found.overall
     return MosFigure(
-        found.overall.estimate,
-        found.overall.low,
-        found.overall.high,
-        found.p808.estimate,
-        found.scored,
-        found.label,
-    )
+        overall.estimate, overall.low, overall.high, found.p808.estimate, found.scored, found.label
+    ), left_out
 
 
 @task(cache_policy=NO_CACHE)
@@ -171,7 +180,7 @@ def log_speech(outcome: SpeechOutcome) -> None:
     """Log the figures as an MLflow run."""
     with tracked_run(Settings.load(), Experiment.SPEECH, "evaluate-speech") as run:
         for name, figure in asdict(outcome).items():
-            if figure is not None:
+            if name != "left_out" and figure is not None:
                 numbers = {key: value for key, value in figure.items() if isinstance(value, int | float)}
                 run.log_metrics({f"{name}.{key}": value for key, value in numbers.items()})
         run.log_json("speech.json", plain(outcome))
@@ -185,17 +194,46 @@ def evaluate_speech(max_clips: int = 10, round_trip: bool = True) -> SpeechOutco
         max_clips: most clips to score for MOS; scoring one takes a few seconds.
         round_trip: also speak and recognise the clean lines of all scripts.
     """
+    calls, uncompared = score_calls(clean_only=False)
+    clean, not_clean = score_calls(clean_only=True)
+    mos, unheard = score_mos(max_clips)
     outcome = SpeechOutcome(
-        calls=score_calls(clean_only=False),
-        clean=score_calls(clean_only=True),
+        calls=calls,
+        clean=clean,
         round_trip=score_round_trip() if round_trip else None,
-        mos=score_mos(max_clips),
+        mos=mos,
+        left_out=uncompared | not_clean | unheard,
     )
     log_speech(outcome)
     create_markdown_artifact(
         f"WER\n\n{outcome.wer_line}\n\nPredicted MOS\n\n{outcome.mos_line}", key="speech"
     )
     return outcome
+
+
+def newest_calls(settings: Settings, wanted: "Callable[[CallRecord], bool]") -> "list[CallRecord]":
+    """The newest `RECENT_CALLS` calls that are wanted, oldest first, however many others lie between them."""
+    from serving.call.store import CallStore
+
+    store = CallStore(settings.records_url)
+    limit = RECENT_CALLS
+    while True:
+        calls = store.calls(limit=limit)
+        found = [call for call in calls if wanted(call)]
+        if len(found) >= RECENT_CALLS or len(calls) < limit:
+            return found[-RECENT_CALLS:]
+        limit *= 4
+
+
+def _scripts(settings: Settings, calls: "Iterable[CallRecord]") -> "dict[str, CallScript]":
+    """The scripts of calls that are still there and can be read, by id."""
+    from serving.call.script import load_script
+
+    found = {}
+    for name in sorted({call.script for call in calls}):
+        with suppress(MissingError, InvalidInputError):
+            found[name] = load_script(settings.data / "calls", name)
+    return found
 
 
 def wer_of_folder(settings: Settings, clips: Path, transcripts: Path, lm_text: Path | None) -> WerFigure:
@@ -208,7 +246,7 @@ def wer_of_folder(settings: Settings, clips: Path, transcripts: Path, lm_text: P
     return _figure(found, f"on {found.utterances} recordings in {clips.name}")
 
 
-def _figure(found: Any, what: str) -> WerFigure:
+def _figure(found: "WerReport", what: str) -> WerFigure:
     """The numbers of a `WerReport` that people ask for."""
     entities = found.entities.error_rate
     return WerFigure(

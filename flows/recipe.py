@@ -10,6 +10,7 @@ from training.code_version import code_version
 from training.config import preset
 from training.experiment import RecipeReport, run_recipe
 from training.outcome import Progress
+from training.pipeline import run_key
 from training.sources import load_splits
 
 
@@ -47,10 +48,11 @@ def report_recipe(
         report(f"seed {seed}, {progress.stage}", progress.step, progress.steps, note)
 
     config = preset(preset_name)
-    splits = load_splits(dataset or settings.data / "intents", test=test)
-    tested = splits.test.sha256[:8] if splits.test else ""
-    folder = out or settings.home / "recipes" / f"{preset_name}-{splits.sha256[:8]}-{tested}"
+    splits = load_splits(
+        dataset or settings.data / "intents", test=test, validation_share=config.validation_share
+    )
     encoder = load_encoder(settings.encoder)
+    folder = out or settings.home / "recipes" / f"{preset_name}-{run_key(encoder, splits, config)}"
     found = run_recipe(
         config,
         splits,

@@ -74,7 +74,8 @@ def make_report(window_days: int) -> KpiOutcome:
 @task(cache_policy=NO_CACHE)
 def log_report(outcome: KpiOutcome) -> None:
     """Log the figures and the page as an MLflow run."""
-    with tracked_run(Settings.load(), Experiment.KPI, "report-kpis") as run:
+    finished = f"The KPI page {outcome.page} is written"
+    with tracked_run(Settings.load(), Experiment.KPI, "report-kpis", finished=finished) as run:
         run.log_metrics({"calls": outcome.calls, "turns": outcome.turns, **outcome.figures})
         run.log_files(outcome.page.parent, "report")
 

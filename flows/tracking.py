@@ -8,14 +8,19 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from serving.adapters.database import check_writable
 from serving.adapters.registry import quiet_mlflow
+from serving.errors import UnavailableError, VoicebotError
 from serving.settings import Settings
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a locked SQLite database is waited for; MLflow itself waits longer and then logs a traceback."""
 
 
 class Experiment(StrEnum):
@@ -68,7 +73,12 @@ class TrackedRun:
 
 @contextmanager
 def tracked_run(
-    settings: Settings, experiment: Experiment, name: str, tags: Mapping[str, str] | None = None
+    settings: Settings,
+    experiment: Experiment,
+    name: str,
+    tags: Mapping[str, str] | None = None,
+    *,
+    finished: str = "",
 ) -> Iterator[TrackedRun]:
     """A run that ends as FINISHED, or as FAILED where the block raises.
 
@@ -77,21 +87,61 @@ def tracked_run(
         experiment: created on first use, with its artifacts inside `settings.mlruns`.
         name: shown in the list of runs.
         tags: such as hashes of data and code.
-    """
-    quiet_mlflow()
-    from mlflow import MlflowClient
+        finished: what is done already and stays, in a clause; an error says it.
 
-    client = MlflowClient(tracking_uri=settings.mlflow_uri, registry_uri=settings.mlflow_uri)
-    found = client.get_experiment_by_name(experiment.value)
-    if found is None:
-        place = (settings.mlruns / "artifacts" / experiment.value).resolve()
-        id_ = client.create_experiment(experiment.value, artifact_location=str(place))
-    else:
-        id_ = found.experiment_id
-    run = client.create_run(id_, run_name=name, tags=dict(tags or {}))
+    Raises:
+        UnavailableError: the database is locked or does not answer, or a file cannot be written.
+        IntegrityError: its file is no database.
+        InvalidInputError: its address is none that MLflow's registry supports.
+    """
+    with _explained(finished):
+        check_writable(settings.mlflow_uri, BUSY_TIMEOUT_S, create=True)
+        quiet_mlflow()
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=settings.mlflow_uri, registry_uri=settings.mlflow_uri)
+        found = client.get_experiment_by_name(experiment.value)
+        if found is None:
+            place = (settings.mlruns / "artifacts" / experiment.value).resolve()
+            id_ = client.create_experiment(experiment.value, artifact_location=str(place))
+        else:
+            id_ = found.experiment_id
+        run = client.create_run(id_, run_name=name, tags=dict(tags or {}))
+        try:
+            yield TrackedRun(run.info.run_id, client)
+        except BaseException:
+            with suppress(Exception):  # the error that ended the block is the one to tell
+                client.set_terminated(run.info.run_id, "FAILED")
+            raise
+        client.set_terminated(run.info.run_id, "FINISHED")
+
+
+@contextmanager
+def _explained(finished: str) -> Iterator[None]:
+    """Errors of MLflow, its database and its files as ours; each says what is done already."""
     try:
-        yield TrackedRun(run.info.run_id, client)
-    except BaseException:
-        client.set_terminated(run.info.run_id, "FAILED")
+        yield
+    except VoicebotError as error:
+        if finished:
+            error.message = f"{finished}, but its MLflow run is not: {error.message}"
         raise
-    client.set_terminated(run.info.run_id, "FINISHED")
+    except Exception as error:
+        if not _of_mlflow(error):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        done = f"{finished}, but its MLflow run is not" if finished else "The MLflow run could not be kept"
+        raise UnavailableError(
+            f"{done}: {reason}.",
+            advice="Look for a program that holds the database, a full disk, or a wrong VOICEBOT_MLRUNS; "
+            "then run the command again.",
+        ) from error
+
+
+def _of_mlflow(error: Exception) -> bool:
+    """Whether MLflow, its database driver or the operating system raised an error."""
+    if isinstance(error, OSError):
+        return True
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return isinstance(error, MlflowException | SQLAlchemyError)

@@ -2,25 +2,35 @@
 
     python -m flows.train_adapter
 
-A run that was killed goes on from its checkpoint when the same request runs again.
+A run that was killed goes on from its checkpoint when the same request runs again. The registered model of
+the project's own intents takes no other data: its challenger is what a nightly promotion would judge next.
 """
 
-import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from flows.judging import judge_version
 from flows.progress import report
 from flows.tracking import Experiment, tracked_run
+from flows.work_folder import work_folder
 from serving.adapters.audit import operator_name
+from serving.adapters.manifest import check_name
+from serving.errors import IntegrityError, InvalidInputError, MissingError
 from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.language.encoder import SentenceEncoder
+    from training.config import TrainConfig
+    from training.data import Splits
+
+OWN_MODEL = "banking-lora"
+"""Registered model of the project's own intents."""
 
 
 class TrainRequest(BaseModel):
@@ -33,10 +43,20 @@ class TrainRequest(BaseModel):
     preset: Literal["project", "banking77"] = "project"
     """Recipe (`training/config.py`)."""
     seed: int = Field(default=0, ge=0)
-    name: str = "banking-lora"
-    """Registered model."""
+    name: str = OWN_MODEL
+    """Registered model; other data than the project's own intents needs another one than banking-lora."""
     changes: dict[str, Any] = {}
     """Values of the recipe to change, such as {"epochs": 2}."""
+
+    @field_validator("name")
+    @classmethod
+    def _registrable(cls, name: str) -> str:
+        return check_name(name)
+
+    def is_own(self, settings: Settings) -> bool:
+        """Whether the data are the project's own intents."""
+        own = settings.data / "intents"
+        return not self.dataset or Path(self.dataset).resolve() == own.resolve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +64,8 @@ class DataFacts:
     """The data of a run.
 
     Attributes:
-        key: names the work folder: the same data and recipe give the same key, so a rerun resumes.
+        own: whether these are the project's own intents.
+        key: names the work folder: same base, data, recipe and name, same key, so that a rerun resumes.
     """
 
     source: str
@@ -53,6 +74,7 @@ class DataFacts:
     train: int
     validation: int
     test: int
+    own: bool
     key: str
 
 
@@ -63,15 +85,18 @@ class TrainOutcome:
     Attributes:
         run_id: MLflow run of the adapter.
         baseline_run_id: MLflow run of the frozen baseline.
-        accuracy: on the test split.
+        split: what accuracy and baseline were measured on: `test`, or `validation` where the data bring no
+            test split (epochs and thresholds were chosen on it, so it flatters).
+        accuracy: of the adapter.
         baseline: the frozen baseline's, on the same texts.
-        gate: `passed`, `failed` or `waived`.
+        gate: `passed`, `failed`, or `not judged` for other data than the project's own intents.
     """
 
     name: str
     version: int
     run_id: str
     baseline_run_id: str
+    split: Literal["test", "validation"]
     accuracy: float
     accuracy_low: float
     accuracy_high: float
@@ -85,32 +110,45 @@ class TrainOutcome:
 
 @task(cache_policy=NO_CACHE)
 def prepare_data(request: TrainRequest) -> DataFacts:
-    """Read and check the data; only its facts are passed on."""
-    splits = _splits(request)
-    recipe = json.dumps(request.model_dump(), sort_keys=True)
-    key = hashlib.sha256(f"{splits.sha256}\n{recipe}".encode()).hexdigest()[:16]
+    """Read and check the data; only its facts are passed on.
+
+    Raises:
+        InvalidInputError: other data than the project's own under the name of its model.
+    """
+    own = request.is_own(Settings.load())
+    if request.name == OWN_MODEL and not own:
+        raise InvalidInputError(
+            f"{OWN_MODEL} is the model of the project's own intents; {request.dataset} holds other data.",
+            advice="Register it under a name of its own (--name); VOICEBOT_DATA_DIR changes the own intents.",
+        )
+    encoder, splits, config = _inputs(request)
     test = len(splits.test) if splits.test else 0
     report("data", 1, 1, f"{len(splits.train):,} texts, {len(splits.labels)} intents")
+    from training.pipeline import run_key
+
     return DataFacts(
-        splits.source, splits.sha256, len(splits.labels), len(splits.train), len(splits.validation), test, key
+        source=splits.source,
+        sha256=splits.sha256,
+        labels=len(splits.labels),
+        train=len(splits.train),
+        validation=len(splits.validation),
+        test=test,
+        own=own,
+        key=run_key(encoder, splits, config, request.name),
     )
 
 
 @task(cache_policy=NO_CACHE)
-def train_bundle(request: TrainRequest, facts: DataFacts) -> Path:
-    """Fit the baseline, train the adapter and seal the bundle; returns its folder."""
-    from serving.language.encoder import load_encoder
-    from training.bundle import ADAPTER_NAME
+def train_bundle(request: TrainRequest, work: Path) -> Path:
+    """Fit the baseline, train the adapter and seal the bundle in the work folder; returns its folder."""
     from training.code_version import code_version
-    from training.config import preset
     from training.outcome import Progress
     from training.pipeline import train_adapter as train
 
-    settings = Settings.load()
-    folder = settings.home / "training" / facts.key / "bundle"
-    if folder.exists():  # trained before, but not registered: the process ended in between
+    folder = work / "bundle"
+    encoder, splits, config = _inputs(request)
+    if _trained_before(folder, encoder.base_sha256):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
 
     def show(progress: Progress) -> None:
         note = f"epoch {progress.epoch}, loss {progress.loss:.3f}"
@@ -118,19 +156,26 @@ def train_bundle(request: TrainRequest, facts: DataFacts) -> Path:
             note += f", validation {progress.validation_accuracy:.1%}"
         report(f"LoRA {progress.stage}", progress.step, progress.steps, note)
 
-    config = preset(request.preset).with_(seed=request.seed, **request.changes)
-    encoder = load_encoder(settings.encoder)
     report("frozen baseline", 0, 1)
-    train(
-        encoder,
-        _splits(request),
-        config,
-        folder,
-        on_progress=show,
-        name=request.name or ADAPTER_NAME,
-        code=code_version(),
-    )
+    run = train(encoder, splits, config, folder, on_progress=show, name=request.name, code=code_version())
+    if run.set_aside:
+        report("checkpoint", 1, 1, f"{run.set_aside.name} could not be used; trained from the start")
     return folder
+
+
+def _trained_before(bundle: Path, base_sha256: str) -> bool:
+    """Whether a sound bundle lies there: trained, but the process ended before it was registered."""
+    from serving.adapters.manifest import verify
+    from training.checkpoint import set_aside
+
+    if not bundle.exists():
+        return False
+    try:
+        verify(bundle, base_sha256=base_sha256)
+    except (IntegrityError, MissingError) as error:
+        report("bundle", 1, 1, f"{set_aside(bundle).name} could not be used: {error.message}")
+        return False
+    return True
 
 
 @task(cache_policy=NO_CACHE)
@@ -198,22 +243,28 @@ def judge_challenger(name: str, version: int) -> str:
 
 @flow(name="train-adapter")
 def train_adapter(request: TrainRequest = TrainRequest()) -> TrainOutcome:  # noqa: B008  # frozen
-    """Train an adapter beside its frozen baseline and register it as judged challenger."""
+    """Train an adapter beside its frozen baseline and register it as judged challenger.
+
+    Raises:
+        UnavailableError: another process trains the same adapter now.
+    """
     facts = prepare_data(request)
-    bundle = train_bundle(request, facts)
-    run_id, baseline_run_id = log_runs(request, facts, bundle)
-    version = register_challenger(request, bundle, run_id)
-    # The gate judges on the project's own test split; an adapter for other labels is not ours to promote.
-    gate = judge_challenger(request.name, version) if not request.dataset else "not judged"
-    metrics = json.loads((bundle / "metrics.json").read_text(encoding="utf-8"))
-    shutil.rmtree(bundle.parent, ignore_errors=True)
-    scores = metrics["results"].get("test", metrics["results"]["validation"])
+    with work_folder(Settings.load().home / "training", facts.key) as work:
+        bundle = train_bundle(request, work)
+        run_id, baseline_run_id = log_runs(request, facts, bundle)
+        version = register_challenger(request, bundle, run_id)
+        # The gate judges on the project's own test split; an adapter for other labels is not ours to promote.
+        gate = judge_challenger(request.name, version) if facts.own else "not judged"
+        metrics = json.loads((bundle / "metrics.json").read_text(encoding="utf-8"))
+    split: Literal["test", "validation"] = "test" if "test" in metrics["results"] else "validation"
+    scores = metrics["results"][split]
     accuracy = scores["adapter"]["accuracy"]
     return TrainOutcome(
         name=request.name,
         version=version,
         run_id=run_id,
         baseline_run_id=baseline_run_id,
+        split=split,
         accuracy=accuracy["estimate"],
         accuracy_low=accuracy["low"],
         accuracy_high=accuracy["high"],
@@ -226,10 +277,17 @@ def train_adapter(request: TrainRequest = TrainRequest()) -> TrainOutcome:  # no
     )
 
 
-def _splits(request: TrainRequest) -> Any:
+def _inputs(request: TrainRequest) -> "tuple[SentenceEncoder, Splits, TrainConfig]":
+    """Base, data and recipe of a request; the recipe is checked first, because it costs nothing."""
+    from serving.language.encoder import load_encoder
+    from training.config import preset
     from training.sources import load_splits
 
-    return load_splits(request.dataset or Settings.load().data / "intents")
+    settings = Settings.load()
+    config = preset(request.preset).with_(seed=request.seed, **request.changes)
+    source = request.dataset or settings.data / "intents"
+    splits = load_splits(source, validation_share=config.validation_share)
+    return load_encoder(settings.encoder), splits, config
 
 
 def _scores(metrics: dict[str, Any], who: str) -> dict[str, float | None]:

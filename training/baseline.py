@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.intents import IntentReport, energy_threshold, score
-from serving.adapters.files import write_atomically
 from serving.errors import IntegrityError, MissingError
+from serving.files import write_atomically
 from serving.language.encoder import SentenceEncoder
 from serving.language.intent import OUT_OF_SCOPE, Logits
 from serving.language.protocols import Embeddings

@@ -33,12 +33,6 @@ def epoch_batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> l
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def steps_per_epoch(texts: int, size: int) -> int:
-    """Number of batches that `epoch_batches` makes."""
-    full, rest = divmod(texts, size * _POOL_BATCHES)
-    return full * _POOL_BATCHES + -(-rest // size)
-
-
 def learning_rate_share(step: int, steps: int, warmup_share: float) -> float:
     """Share of the peak learning rate at a step (from 0): linear rise, then linear fall to 0."""
     warmup = max(1, round(warmup_share * steps))

@@ -15,10 +15,10 @@ import numpy as np
 
 from evaluation.gate_evidence import GatePolicy
 from evaluation.intents import IN_SCOPE_REJECTION, energies
-from serving.adapters.files import new_folder
 from serving.adapters.lora import merged_classifier
 from serving.adapters.manifest import CARD_FILE, METRICS_FILE, Kind, Manifest, Provenance, seal, verify
 from serving.errors import IntegrityError, InvalidInputError
+from serving.files import new_folder
 from serving.language.encoder import SentenceEncoder
 from serving.language.intent import IntentConfig, Probe, TorchIntentTagger, labels_sha256, save_baseline
 from serving.plain import plain

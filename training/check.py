@@ -67,7 +67,7 @@ class FileReport:
 
 
 @dataclass(frozen=True, slots=True)
-class DataReport:
+class IntentsReport:
     """The verdict on a folder of intents.
 
     Attributes:
@@ -106,7 +106,7 @@ class _Place:
     split: str
 
 
-def check_intents(folder: Path) -> DataReport:
+def check_intents(folder: Path) -> IntentsReport:
     """Check all intents of a folder.
 
     Raises:
@@ -132,7 +132,7 @@ def check_intents(folder: Path) -> DataReport:
         Problem(folder.name, label, "the label has no intent here")
         for label in sorted(LABELS - origin.keys())
     ]
-    return DataReport(tuple(reports), tuple(problems))
+    return IntentsReport(tuple(reports), tuple(problems))
 
 
 def _report(path: Path, intents: Intents) -> FileReport:

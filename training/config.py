@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from serving.adapters.lora import TARGET_MODULES
 from serving.errors import InvalidInputError
 from serving.language.intent import LOGIT_SCALE, MAX_LENGTH
-
-TARGET_MODULES = r"encoder\.encoder\.layer\.\d+\..*(query|key|value|dense)"
-"""Every linear layer of every block of a BERT-like encoder inside `IntentClassifier`."""
 
 
 class HeadInit(StrEnum):

@@ -16,8 +16,8 @@ import numpy as np
 
 from evaluation.intents import Mask
 from evaluation.statistics import Interval, bootstrap_mean, mean_interval, paired_bootstrap
-from serving.adapters.files import write_atomically
 from serving.errors import IntegrityError, InvalidInputError
+from serving.files import write_atomically
 from serving.language.encoder import SentenceEncoder
 from serving.plain import plain
 from training.baseline import Baseline, fit_baseline
@@ -137,7 +137,7 @@ def run_recipe(
     results = []
     for seed in seeds:
         recipe, folder = config.with_(seed=seed), out / f"seed-{seed}"
-        found = _earlier_result(folder, recipe, data)
+        found = _earlier_result(folder, recipe, data, encoder)
         if found is None:
             listen = None if on_progress is None else partial(on_progress, seed)
             found = _one_seed(recipe, data, folder, baseline, encoder, listen, code)
@@ -179,12 +179,14 @@ def _one_seed(
         seconds=run.trained.seconds,
         right=tuple(right(data.test.labels, run.test_logits, run.trained.labels).tolist()),
     )
-    document = {"identity": _identity(recipe, data), "result": asdict(result)}
+    document = {"identity": _identity(recipe, data, encoder), "result": asdict(result)}
     write_atomically(folder / _RESULT_FILE, json.dumps(document, ensure_ascii=False) + "\n")
     return result
 
 
-def _earlier_result(folder: Path, recipe: TrainConfig, data: Splits) -> SeedResult | None:
+def _earlier_result(
+    folder: Path, recipe: TrainConfig, data: Splits, encoder: SentenceEncoder
+) -> SeedResult | None:
     """The result of a seed that an interrupted experiment has finished already."""
     path = folder / _RESULT_FILE
     if not path.exists():
@@ -195,17 +197,23 @@ def _earlier_result(folder: Path, recipe: TrainConfig, data: Splits) -> SeedResu
         result = SeedResult(**(fields | {"right": tuple(fields["right"])}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}", advice="Remove it to train again.") from error
-    if identity != _identity(recipe, data):
+    if identity != _identity(recipe, data, encoder):
         raise InvalidInputError(
-            f"{folder} holds the result of another recipe or of other data.", advice="Name a new folder."
+            f"{folder} holds the result of another recipe, other data or another encoder.",
+            advice="Name a new folder.",
         )
     return result
 
 
-def _identity(recipe: TrainConfig, data: Splits) -> dict[str, Any]:
-    """What makes a result comparable: recipe, data and the test rows in their order."""
+def _identity(recipe: TrainConfig, data: Splits, encoder: SentenceEncoder) -> dict[str, Any]:
+    """What makes a result comparable: recipe, encoder, data and the test rows."""
     assert data.test is not None
-    return {"config": recipe.to_dict(), "data": data.sha256, "test": data.test.sha256}
+    return {
+        "config": recipe.to_dict(),
+        "encoder": encoder.fingerprint,
+        "data": data.sha256,
+        "test": data.test.sha256,
+    }
 
 
 def _report(

@@ -6,6 +6,7 @@ The steps are ordinary functions of their own modules; this is their order, for 
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from serving.errors import InvalidInputError
@@ -13,6 +14,7 @@ from serving.language.encoder import SentenceEncoder
 from serving.language.intent import Logits
 from training.baseline import Baseline, fit_baseline, scope_threshold
 from training.bundle import ADAPTER_NAME, Bundle, Finished, write_bundle
+from training.checkpoint import DamagedCheckpointError, ForeignCheckpointError, set_aside
 from training.code_version import CodeVersion
 from training.config import TrainConfig
 from training.data import Splits
@@ -32,6 +34,7 @@ class AdapterRun:
         validation: both on validation, by a model that never saw it.
         test: both on test; None where there is no test split.
         test_logits: the adapter's, shape (texts, labels); None where `test` is.
+        set_aside: the checkpoint that was there and could not be used, under its new name.
     """
 
     bundle: Bundle
@@ -40,15 +43,16 @@ class AdapterRun:
     validation: Comparison
     test: Comparison | None
     test_logits: Logits | None
+    set_aside: Path | None = None
 
 
-def run_key(encoder: SentenceEncoder, splits: Splits, config: TrainConfig) -> str:
-    """Twelve hexadecimal digits that stand for base, data and recipe.
+def run_key(encoder: SentenceEncoder, splits: Splits, config: TrainConfig, name: str = ADAPTER_NAME) -> str:
+    """Twelve hexadecimal digits that stand for base, data, recipe and the model's name.
 
     A folder named with it lets a killed run be found and resumed, and never mixes two runs.
     """
     test = splits.test.sha256 if splits.test else None
-    parts = [encoder.base_sha256, splits.sha256, test, config.to_dict()]
+    parts = [name, encoder.base_sha256, splits.sha256, test, config.to_dict()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -65,7 +69,8 @@ def train_adapter(
 ) -> AdapterRun:
     """Train, measure and bundle an intent adapter.
 
-    While it trains, the run is saved to `<folder>.ckpt`; the same call again goes on from there.
+    While it trains, the run is saved to `<folder>.ckpt`; the same call again goes on from there. A checkpoint
+    that is damaged or of another run is set aside, and training begins anew.
 
     Args:
         encoder: the base; not changed.
@@ -80,7 +85,7 @@ def train_adapter(
     Raises:
         InvalidInputError: the folder exists, or the baseline belongs to other data or another base.
         DivergedError: training met a number that is not finite.
-        IntegrityError: a damaged checkpoint, or the saved adapter differs from the trained one.
+        IntegrityError: the saved adapter differs from the trained one.
         UnavailableError: a checkpoint could not be written.
     """
     if folder.exists():
@@ -90,7 +95,15 @@ def train_adapter(
     checkpoint = folder.with_name(folder.name + ".ckpt")
     frozen = baseline or fit_baseline(encoder, splits, config)
     _check_baseline(frozen, encoder, splits)
-    trained = train(encoder, splits, frozen.start, config, checkpoint=checkpoint, on_progress=on_progress)
+    learn = partial(
+        train, encoder, splits, frozen.start, config, checkpoint=checkpoint, on_progress=on_progress
+    )
+    aside = None
+    try:
+        trained = learn()
+    except (DamagedCheckpointError, ForeignCheckpointError):
+        aside = set_aside(checkpoint)
+        trained = learn()
     threshold = scope_threshold(trained.validation_logits, splits.validation, trained.labels)
     thresholds = (threshold, frozen.threshold)
     held = splits.validation
@@ -105,7 +118,7 @@ def train_adapter(
     finished = Finished(encoder, splits, frozen, trained, threshold, comparisons)
     bundle = write_bundle(folder, finished, name=name, code=code)
     checkpoint.unlink(missing_ok=True)
-    return AdapterRun(bundle, trained, frozen, validation, test, logits)
+    return AdapterRun(bundle, trained, frozen, validation, test, logits, aside)
 
 
 def _check_baseline(baseline: Baseline, encoder: SentenceEncoder, splits: Splits) -> None:

@@ -51,7 +51,12 @@ def load_splits(
         train, validation = hold_out(train, validation_share, _SPLIT_SEED)
     known = set(train.labels)
     held = read_csv(test, "test", known=known) if test else given.get("test")
-    return Splits(train, validation, held, str(source))
+    return Splits(train, validation, held, _name_of(source))
+
+
+def _name_of(source: str | Path) -> str:
+    """What artefacts call a source: a hub name, or a path's last part, which tells nothing of the machine."""
+    return str(source) if is_hub_name(str(source)) else Path(source).resolve().name
 
 
 def _read_all(source: str | Path, cache: Path | None) -> dict[str, Dataset]:
@@ -158,6 +163,8 @@ def read_intent_file(path: Path) -> Intents:
         if path.stat().st_size > _MAX_YAML_BYTES:
             raise InvalidInputError(f"{path.name} is larger than {_MAX_YAML_BYTES} bytes.")
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_strict_loader())  # noqa: S506 (safe)
+    except OSError as error:
+        raise InvalidInputError(f"{path.name} cannot be read: {error.strerror or error}.") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(f"{path.name} is no YAML file: {error}") from error
     if not isinstance(document, dict) or not document:
@@ -257,12 +264,12 @@ def _translated(name: str, load: Callable[[], Any]) -> Any:
         return load()
     except DatasetNotFoundError as error:
         raise MissingError(
-            f"There is no dataset {name!r} to be had: {error}",
-            advice="Check the name, or give the path of a CSV file.",
+            f"There is no path {name!r} here, and the hub has no such dataset: {error}",
+            advice="Check the name, or give the path of a folder or a CSV file.",
         ) from error
     except (ConnectionError, TimeoutError, OSError) as error:
         raise UnavailableError(
-            f"The dataset {name!r} could not be fetched: {error}",
+            f"There is no path {name!r} here, and the hub could not be asked for it: {error}",
             advice="Try again with a connection, or give the path of a CSV file.",
         ) from error
     except (ValueError, RuntimeError) as error:
@@ -270,8 +277,11 @@ def _translated(name: str, load: Callable[[], Any]) -> Any:
 
 
 def is_hub_name(source: str) -> bool:
-    """Whether a source that is no path here would be looked up on the hub."""
-    if Path(source).exists():
-        return False
+    """Whether a source is looked up on the hub: `owner/name`, where nothing here looks like it.
+
+    Below a folder that is here, such as `data/`, a wrong name is a misspelt path and stays off the network.
+    """
     owner, _, name = source.partition("/")
+    if Path(source).exists() or Path(owner).is_dir():
+        return False
     return bool(owner and name) and "/" not in name and not source.startswith((".", "/", "~"))

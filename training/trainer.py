@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from serving.language.encoder import SentenceEncoder
 from serving.language.intent import frozen_sha256
-from training.batches import epoch_batches, learning_rate_share, steps_per_epoch
+from training.batches import epoch_batches, learning_rate_share
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.data import Dataset, Splits
@@ -84,8 +84,7 @@ def train(
         DivergedError: a loss or gradient is not finite; the message names the batch, and the last good
             checkpoint stays.
         UnavailableError: a checkpoint could not be written.
-        IntegrityError: the checkpoint is damaged.
-        InvalidInputError: the checkpoint belongs to another run.
+        DamagedCheckpointError, ForeignCheckpointError: the checkpoint cannot be read, or is of another run.
     """
     with torch_threads(config.threads), torch.random.fork_rng(devices=[]):
         return _Run(encoder, splits, head, config, checkpoint, on_progress or _ignore).go()
@@ -285,11 +284,6 @@ class _Tokens:
         self.ids = run.batcher.ids(data.texts)
         self.lengths = [len(row) for row in self.ids]
         self.targets = torch.tensor([place[label] for label in data.labels])
-
-
-def planned_steps(texts: int, config: TrainConfig) -> int:
-    """Most steps of stage `train` for so many training texts; for a progress bar's length."""
-    return config.epochs * steps_per_epoch(texts, config.batch_size)
 
 
 def _copy_into(weights: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:

@@ -11,7 +11,6 @@ from flows.evaluate_speech import evaluate_speech
 from flows.promote_adapter import promote_adapter, rollback_adapter
 from flows.report_kpis import report_kpis
 from flows.train_adapter import TrainRequest
-from serving.adapters.decision import GateDecision
 from serving.adapters.manifest import MANIFEST_FILE, read_manifest, seal
 from serving.adapters.registry import AdapterRegistry
 from serving.call.caller import CallerLine
@@ -45,12 +44,22 @@ def test_training_leaves_a_judged_challenger_and_a_run_for_the_baseline(circle: 
     assert (trained.name, trained.version, trained.gate) == (NAME, 1, "passed")
     assert trained.trained_parameters <= 800_000
     assert trained.accuracy > 0.85
+    assert trained.split == "test"
     client = MlflowClient(tracking_uri=circle.settings.mlflow_uri)
     adapter, baseline = client.get_run(trained.run_id), client.get_run(trained.baseline_run_id)
     assert adapter.data.metrics["test.accuracy"] == pytest.approx(trained.accuracy)
     assert baseline.data.metrics["test.accuracy"] == pytest.approx(trained.baseline)
     assert adapter.info.status == baseline.info.status == "FINISHED"
     assert len(adapter.data.tags["dataset.sha256"]) == 64
+    assert adapter.data.tags["dataset.source"] == "intents"
+
+
+def test_no_file_of_a_bundle_names_a_place_on_the_machine_that_trained_it(circle: Circle) -> None:
+    bundle = AdapterRegistry.from_settings(circle.settings).get(NAME, 1).bundle
+    for name in ("metrics.json", "card.md"):
+        text = (bundle / name).read_text(encoding="utf-8")
+        assert str(circle.settings.data) not in text
+        assert str(Path.home()) not in text or str(Path.home()) == "/"
 
 
 def test_the_bundle_proves_that_only_lora_and_the_head_changed(circle: Circle) -> None:
@@ -81,12 +90,10 @@ def test_promoting_the_champion_again_is_refused(circle: Circle) -> None:
 def test_a_dry_run_judges_and_moves_nothing(circle: Circle, tmp_path: Path) -> None:
     version = copied_version(circle, tmp_path, "dry run")
     outcome = promote_adapter(version=version, dry_run=True)
-    assert (outcome.promoted, outcome.gate) == (False, "passed")
+    assert (outcome.promoted, outcome.gate, outcome.champion_before) == (False, "passed", 1)
     registry = AdapterRegistry.from_settings(circle.settings)
     assert registry.champion_version(NAME) == 1
-    decision = registry.decision(NAME, version)
-    assert isinstance(decision, GateDecision)
-    assert decision.champion_version == 1
+    assert registry.decision(NAME, version) is None
 
 
 def test_a_running_server_picks_a_promotion_up_within_two_seconds_and_loses_no_turn(

@@ -195,6 +195,15 @@ def test_a_call_without_an_end_is_in_no_figure_but_still_a_recontact() -> None:
     assert counts(found.rates["resolved_containment"]) == (0, 1)
 
 
+def test_a_call_that_a_killed_process_left_counts_as_without_an_end_and_never_as_contained() -> None:
+    lost = call("b", caller="ann", day=2, ending=Ending.LOST, confirmed=None)
+    found = report(call("a", caller="ann", ending=Ending.TRANSFERRED), lost)
+
+    assert (found.engaged, found.open_calls) == (1, 1)
+    assert counts(found.rates["no_end"]) == (1, 2)
+    assert counts(found.rates["raw_containment"]) == (0, 1)
+
+
 def test_later_calls_than_now_are_not_seen() -> None:
     assert report(call("a"), call("b", day=60)).connected == 1
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from serving.errors import IntegrityError, InvalidInputError
 from serving.language.encoder import SentenceEncoder
 from serving.language.intent import IntentConfig
 from training.baseline import Baseline, fit_baseline
+from training.checkpoint import save_checkpoint
 from training.code_version import CodeVersion, code_version
 from training.config import TrainConfig
 from training.data import Splits, make_dataset
@@ -142,15 +144,35 @@ def test_a_killed_run_goes_on_and_leaves_only_the_bundle(
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
-def test_the_run_key_changes_with_recipe_and_data(
+@pytest.mark.parametrize("content", [b"no checkpoint", None], ids=["damaged", "of another run"])
+def test_a_checkpoint_that_cannot_be_used_is_set_aside_and_stops_no_run(
+    encoder: SentenceEncoder, splits: Splits, config: TrainConfig, tmp_path: Path, content: bytes | None
+) -> None:
+    checkpoint = tmp_path / "bundle.ckpt"
+    if content is None:
+        save_checkpoint(checkpoint, {"base": "another one"}, {})
+    else:
+        checkpoint.write_bytes(content)
+    run = train_adapter(encoder, splits, config, tmp_path / "bundle")
+    assert run.set_aside is not None
+    assert run.set_aside.is_file()
+    assert run.trained.resumed_at == 0
+    assert not checkpoint.exists()
+
+
+def test_the_run_key_changes_with_recipe_data_base_and_name(
     encoder: SentenceEncoder, splits: Splits, config: TrainConfig
 ) -> None:
+    other = copy(encoder)
+    other.base_sha256 = "0" * 64
     keys = {
         run_key(encoder, splits, config),
         run_key(encoder, splits, config.with_(seed=9)),
+        run_key(encoder, splits, config, "another-model"),
+        run_key(other, splits, config),
         run_key(encoder, replace(splits, test=None), config),
     }
-    assert len(keys) == 3
+    assert len(keys) == 5
 
 
 def test_a_model_that_changed_outside_lora_and_head_is_not_bundled(

@@ -9,7 +9,7 @@ import yaml
 from serving.errors import InvalidInputError, MissingError
 from serving.settings import default_data_dir
 from training.banking77 import LABELS
-from training.check import MINIMA, DataReport, check_intents
+from training.check import MINIMA, IntentsReport, check_intents
 
 
 def entry(label: str, **changes: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def write(path: Path, document: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
-def told(report: DataReport) -> str:
+def told(report: IntentsReport) -> str:
     return "\n".join(str(problem) for problem in report.problems)
 
 

@@ -58,6 +58,13 @@ def test_results_of_another_recipe_are_not_mixed_in(
         run_recipe(config.with_(epochs=1), splits, out, SEEDS, encoder=encoder)
 
 
+def test_results_on_another_encoder_are_not_mixed_in(
+    report: RecipeReport, out: Path, encoder: SentenceEncoder, splits: Splits, config: TrainConfig
+) -> None:
+    with pytest.raises(InvalidInputError, match="another encoder"):
+        run_recipe(config, splits, out, SEEDS, encoder=encoder.with_max_length(16))
+
+
 def test_a_damaged_result_is_reported(
     encoder: SentenceEncoder, splits: Splits, config: TrainConfig, tmp_path: Path
 ) -> None:

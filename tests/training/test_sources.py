@@ -12,7 +12,7 @@ import pytest
 from serving.errors import InvalidInputError, MissingError
 from tests.training.hub_server import hub
 from training.data import Dataset
-from training.sources import load_splits, read_csv, read_hub, read_intents
+from training.sources import is_hub_name, load_splits, read_csv, read_hub, read_intents
 
 ROWS = [
     ("Where is my card?", "card_arrival"),
@@ -199,6 +199,23 @@ def test_a_source_that_is_nowhere_is_missing(tmp_path: Path) -> None:
             load_splits(source)
     with pytest.raises(MissingError):
         read_csv(tmp_path, "train")
+
+
+def test_a_misspelt_path_below_a_folder_that_is_here_is_no_hub_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not is_hub_name("data/intent")
+    assert is_hub_name("PolyAI/banking77")
+    with pytest.raises(MissingError, match="no data at data/intent"):
+        load_splits("data/intent")
+
+
+def test_a_source_is_named_without_its_place_on_this_machine(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("text,category\na b,x\nc d,x\ne f,y\ng h,y\n", encoding="utf-8")
+    assert load_splits(path, validation_share=0.5).source == "mine.csv"
 
 
 # YAML

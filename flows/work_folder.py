@@ -1,0 +1,51 @@
+"""The folder of one training run: found again when the same run is asked for, used by one process at a time.
+
+Its name is the run's key, so a killed run goes on where it stopped and two runs never mix. The lock lies
+beside it and ends with the process that holds it, however that ends.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from serving.errors import UnavailableError
+from serving.files import make_folder, writing_to
+
+
+@contextlib.contextmanager
+def work_folder(place: Path, key: str) -> Iterator[Path]:
+    """The folder `key` in `place`, for this process alone; removed when the block ends well.
+
+    Raises:
+        UnavailableError: another process works in it now, or it cannot be written.
+    """
+    folder, lock = place / key, place / f"{key}.lock"
+    with writing_to(place):
+        make_folder(place)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not _taken(descriptor, lock):
+            raise UnavailableError(
+                f"Another process trains this very adapter now ({folder}).",
+                advice="Wait for it to end; then the same command finds its adapter or goes on with its run.",
+            )
+        with writing_to(folder):
+            make_folder(folder)
+        yield folder
+        # Only what is finished goes; after an error the next run resumes from it.
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int, lock: Path) -> bool:
+    """Whether this process holds the lock now, and the file still is the one that others look for."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return lock.exists() and os.fstat(descriptor).st_ino == lock.stat().st_ino

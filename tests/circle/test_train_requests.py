@@ -1,0 +1,112 @@
+"""What a training request is refused for before anything is trained, and how its work folder is kept."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.train_adapter import OWN_MODEL, TrainRequest, _trained_before, prepare_data
+from flows.work_folder import work_folder
+from serving.adapters.manifest import verify
+from serving.adapters.registry import AdapterRegistry
+from serving.errors import InvalidInputError, UnavailableError
+from serving.settings import Settings
+from tests.circle.fixtures import Circle, installed_at
+
+KEY = "0123456789ab"
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Settings]:
+    with installed_at(tmp_path) as settings:
+        yield settings
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> str:
+    rows = [f"question {i} about {('cards', 'money')[i % 2]},{i % 2}" for i in range(40)]
+    path = tmp_path / "other.csv"
+    path.write_text("\n".join(["text,category", *rows]), encoding="utf-8")
+    return str(path)
+
+
+def test_an_impossible_name_is_refused_at_once() -> None:
+    with pytest.raises(InvalidInputError, match="Bad Name"):
+        TrainRequest(name="Bad Name")
+
+
+def test_other_data_never_take_the_challenger_of_the_model_that_serves(
+    installation: Settings, foreign: str
+) -> None:
+    with pytest.raises(InvalidInputError, match="other data") as caught:
+        prepare_data.fn(TrainRequest(dataset=foreign))
+    assert "--name" in caught.value.advice
+    facts = prepare_data.fn(TrainRequest(dataset=foreign, name="other"))
+    assert (facts.own, facts.source, facts.train + facts.validation) == (False, "other.csv", 40)
+
+
+def test_the_projects_own_folder_is_own_data_by_whatever_path(installation: Settings) -> None:
+    own = str(installation.data / "calls" / ".." / "intents")
+    assert TrainRequest(dataset=own, name=OWN_MODEL).is_own(installation)
+
+
+def test_the_key_of_a_run_changes_with_its_recipe_and_name(installation: Settings, foreign: str) -> None:
+    requests = [
+        TrainRequest(dataset=foreign, name="one"),
+        TrainRequest(dataset=foreign, name="two"),
+        TrainRequest(dataset=foreign, name="one", seed=1),
+        TrainRequest(dataset=foreign, name="one", changes={"validation_share": 0.3}),
+    ]
+    facts = [prepare_data.fn(request) for request in requests]
+    assert len({found.key for found in facts}) == 4
+    assert facts[3].validation > facts[0].validation
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
+    with work_folder(tmp_path, KEY):
+        with (
+            pytest.raises(UnavailableError, match="Another process trains"),
+            work_folder(tmp_path, KEY),
+        ):
+            pytest.fail("two are in the same folder")
+        with work_folder(tmp_path, "ba9876543210") as other:
+            assert other.is_dir()
+    assert not list(tmp_path.iterdir())
+
+
+def test_work_that_failed_is_found_again(tmp_path: Path) -> None:
+    def fail() -> None:
+        with work_folder(tmp_path, KEY) as folder:
+            (folder / "bundle.ckpt").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with work_folder(tmp_path, KEY) as folder:
+        assert (folder / "bundle.ckpt").is_file()
+
+
+def test_a_place_that_is_a_file_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "training").touch()
+    with pytest.raises(UnavailableError, match="cannot be written"), work_folder(tmp_path / "training", KEY):
+        pytest.fail("there is no folder")
+
+
+def test_a_damaged_bundle_is_set_aside_and_trained_again(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    assert not _trained_before(bundle, "0" * 64)
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text("{}")
+    assert not _trained_before(bundle, "0" * 64)
+    assert not bundle.exists()
+    assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["bundle.aside"]
+
+
+def test_a_bundle_for_another_base_is_not_taken_for_this_ones(
+    finished_circle: Circle, tmp_path: Path
+) -> None:
+    registered = AdapterRegistry.from_settings(finished_circle.settings).get(OWN_MODEL, 1).bundle
+    bundle = Path(shutil.copytree(registered, tmp_path / "bundle"))
+    assert _trained_before(bundle, verify(bundle).provenance.base_sha256)
+    assert not _trained_before(bundle, "0" * 64)
