@@ -7,7 +7,6 @@ what is not usable speech with a reason. No engine is imported here.
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InvalidInputError
+from serving.files import replacing
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -171,7 +171,7 @@ def read_wav_channels(path: Path, *, max_seconds: float = float("inf")) -> list[
 
 
 def write_wav(path: Path, channels: list[AudioClip]) -> None:
-    """Write clips of one rate as the channels of a 16-bit WAV, atomically.
+    """Write clips of one rate as the channels of a 16-bit WAV, atomically; only the owner may read it.
 
     Shorter channels are padded with silence. A call's recording has the caller left, the bot right.
 
@@ -187,16 +187,11 @@ def write_wav(path: Path, channels: list[AudioClip]) -> None:
     length = max(len(clip.samples) for clip in channels)
     data = np.stack([np.pad(c.samples, (0, length - len(c.samples))) for c in channels], axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(suffix=".wav", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        soundfile.write(str(temporary), data, rates.pop(), subtype="PCM_16")
-        temporary.replace(path)
-    except (soundfile.LibsndfileError, AssertionError) as error:  # it asserts that all was written
-        raise OSError(errno.EIO, "the sound could not be written", str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, private=True) as temporary:
+        try:
+            soundfile.write(str(temporary), data, rates.pop(), format="WAV", subtype="PCM_16")
+        except (soundfile.LibsndfileError, AssertionError) as error:  # it asserts that all was written
+            raise OSError(errno.EIO, "the sound could not be written", str(path)) from error
 
 
 def _pcm(values: npt.NDArray[np.floating]) -> Samples:

@@ -10,10 +10,12 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -58,6 +60,8 @@ class Settings(BaseSettings):
     tenant: str = "harbour-bank"
     """Separates caches of several banks; part of every cache scope."""
     locale: str = "en-US"
+    timezone: str = "America/New_York"
+    """Where the bank's day begins (IANA name): rates, wordings and due dates go by it."""
     jurisdiction: str = Field(default="US", pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")
     """Jurisdiction of legal texts: `US`, or a state such as `US-CA`."""
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
@@ -156,7 +160,8 @@ class Settings(BaseSettings):
         _refuse_unknown_variables(os.environ, set(cls.model_fields))
         path = _settings_file()
         if os.environ.get("VOICEBOT_CONFIG") and not path.is_file():
-            raise InvalidInputError(f"Settings file {path}, which VOICEBOT_CONFIG names, does not exist.")
+            problem = "is no file" if path.exists() else "does not exist"
+            raise InvalidInputError(f"Settings file {path}, which VOICEBOT_CONFIG names, {problem}.")
         try:
             return cls(**overrides)  # type: ignore[arg-type]  # pydantic checks the values
         except ValidationError as error:
@@ -166,6 +171,23 @@ class Settings(BaseSettings):
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise InvalidInputError(f"Settings file {path} cannot be read: {reason}.") from error
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (LookupError, ValueError, OSError) as error:  # a path, a folder of zones, a file that is none
+            raise ValueError("no time zone of this name is known; an IANA name is expected") from error
+        return name
+
+    def today(self, now: datetime | None = None) -> date:
+        """The bank's day.
+
+        Args:
+            now: a moment with a zone; default: this one.
+        """
+        return (now or datetime.now(UTC)).astimezone(ZoneInfo(self.timezone)).date()
 
     @property
     def mlflow_uri(self) -> str:

@@ -24,6 +24,7 @@ from loguru import logger
 from serving.cache.store import CacheStore
 from serving.cache.types import CacheEntry, bucket
 from serving.errors import IntegrityError, UnavailableError
+from serving.files import sync, write_atomically
 from serving.language.knowledge import Cacheability
 from serving.language.protocols import Embeddings
 
@@ -82,6 +83,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
     Raises:
         IntegrityError: the file is not what `publish` writes.
+        UnavailableError: it cannot be read.
     """
     path = folder / MANIFEST
     try:
@@ -90,6 +92,11 @@ def read_manifest(folder: Path) -> Manifest | None:
         return Manifest(int(found["generation"]), int(found["last_seq"]), files)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise UnavailableError(
+            f"Cache manifest {path} cannot be read: {error.strerror}.",
+            advice="Give this user the right to read the cache folder.",
+        ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise IntegrityError(
             f"Cache manifest {path} is damaged.", advice="Run `voicebot build-cache`."
@@ -138,9 +145,9 @@ def _publish(store: CacheStore, folder: Path) -> Manifest:
     generation = max(current, *map(_number, folder.glob("gen-*")), 0) + 1
     last_seq = store.last_seq()
     files = _write_generation(store, _generation_folder(folder, generation))
-    _fsync(folder)
+    sync(folder)
     manifest = Manifest(generation, last_seq, files)
-    _replace(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True))
+    write_atomically(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True))
     for old in folder.glob("gen-*"):
         if _number(old) not in {current, generation}:
             shutil.rmtree(old, ignore_errors=True)
@@ -174,9 +181,9 @@ def _write_generation(store: CacheStore, target: Path) -> dict[str, str]:
         faiss_bytes = faiss.serialize_index(_flat(vectors)).tobytes()
         for name, content in ((f"{scope}.faiss", faiss_bytes), (f"{scope}.ids", "\n".join(ids).encode())):
             (target / name).write_bytes(content)
-            _fsync(target / name)
+            sync(target / name)
             files[name] = hashlib.sha256(content).hexdigest()
-    _fsync(target)
+    sync(target)
     return files
 
 
@@ -239,20 +246,3 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write, flush to disk, rename: after a crash the file is the old one or the new one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    _fsync(temporary)
-    temporary.replace(path)
-    _fsync(path.parent)

@@ -92,7 +92,7 @@ class SemanticCache:
         """Number of the live generation; 0 before the first build, and where it cannot be read."""
         try:
             manifest = read_manifest(self.folder)
-        except (VoicebotError, OSError) as error:
+        except VoicebotError as error:
             _log("manifest", error)
             return 0
         return manifest.generation if manifest else 0

@@ -17,7 +17,7 @@ from serving.spoken import parse
 from serving.spoken.given_names import GIVEN_NAMES
 from serving.spoken.values import Kind, TypedValue
 
-RULES = "3"
+RULES = "4"
 """Version of the rules below, part of the cache scope: signatures of other rules are not comparable."""
 
 
@@ -78,7 +78,9 @@ class Signer:
         than cancelled: "no fee and no minimum" is not "a fee and a minimum".
         """
         pairs = [(facet, value) for facet, values in self.lexicon.found(text).items() for value in values]
-        pairs += [self._value(value) for value in parse(unaccented(text), currency=self.currency)]
+        # Without capitals: they tell of people whom another way of writing would hide.
+        found = parse(unaccented(text).lower(), currency=self.currency)
+        pairs += [self._value(value) for value in found]
         pairs += [("person", self.personal(Kind.NAME, name)) for name in _people(text)]
         pairs += [("unreadable", self.personal(Kind.NAME, word)) for word in unreadable(text)]
         negations = self.lexicon.negations(text)

@@ -5,6 +5,7 @@ writes; any number read. Scopes are replaced in single transactions.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -57,6 +58,7 @@ _NOT_NOW = frozenset(
     }
 )
 """Primary result codes that tell of the machine; all others tell of what the file holds."""
+_NO_WAL_INDEX = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 
 
 class CacheStore:
@@ -112,10 +114,8 @@ class CacheStore:
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
         """One transaction on a connection of its own (SQLite connections do not cross threads)."""
-        mode, wait_s = ("ro", _READER_WAITS_S) if self._read_only else ("rwc", _WRITER_WAITS_S)
-        uri = f"{self.path.resolve().as_uri()}?mode={mode}"
         try:
-            with closing(sqlite3.connect(uri, uri=True, timeout=wait_s)) as db, db:
+            with closing(self._open()) as db, db:
                 db.execute("PRAGMA foreign_keys=ON")
                 yield db
         except sqlite3.Error as error:
@@ -125,6 +125,30 @@ class CacheStore:
                     advice="See whether another process writes it and whether the disk is full or read-only.",
                 ) from error
             raise IntegrityError(f"Cache {self.path} is damaged: {error}.", advice=_REBUILD) from error
+
+    def _open(self) -> sqlite3.Connection:
+        uri = self.path.resolve().as_uri()
+        if not self._read_only:
+            return sqlite3.connect(f"{uri}?mode=rwc", uri=True, timeout=_WRITER_WAITS_S)
+        db = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=_READER_WAITS_S)
+        try:
+            db.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.OperationalError as error:
+            db.close()
+            if _code(error) not in _NO_WAL_INDEX or not self._rests():
+                raise
+            # WAL mode makes a file beside the database even for readers, which this user may not.
+            return sqlite3.connect(f"{uri}?immutable=1", uri=True, timeout=_READER_WAITS_S)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _rests(self) -> bool:
+        """Whether the folder is read only for us and no writer is at work or has left anything undone."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        writable = os.access(self.path.parent, os.W_OK, effective_ids=True)
+        return not writable and not (log.exists() and log.stat().st_size)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -190,13 +214,6 @@ class CacheStore:
             (value,) = db.execute("SELECT COALESCE(MAX(seq), 0) FROM entry").fetchone()
             return int(value)
 
-    def audit_rows(self, limit: int = 50) -> list[tuple[str, str, str, str]]:
-        """Newest audit rows first: time (UTC, ISO), actor, action, detail as JSON."""
-        with self._reading() as db:
-            return db.execute(
-                "SELECT at, actor, action, detail FROM audit ORDER BY seq DESC LIMIT ?", (limit,)
-            ).fetchall()
-
     @staticmethod
     def _put_scope(db: sqlite3.Connection, scope: CacheScope) -> None:
         definition = json.dumps(asdict(scope), sort_keys=True)
@@ -224,8 +241,12 @@ def _is_empty(db: sqlite3.Connection) -> bool:
 
 
 def _is_unavailable(error: sqlite3.Error) -> bool:
+    return _code(error) in _NOT_NOW
+
+
+def _code(error: sqlite3.Error) -> int:
     # The low byte is the primary code; Python's own errors have none.
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _NOT_NOW
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
 
 
 def _check(scope: CacheScope, entries: Sequence[CacheEntry], vectors: Embeddings) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from serving.call.machine import Next
 from serving.call.record import CacheRecord, Decision, ToolRecord
 from serving.language.protocols import IntentTag, Message, UserTurn
+from serving.language.roles import Role
 from serving.spoken.values import TypedValue
 from serving.telemetry.redaction import Placeholders
 
@@ -34,14 +35,18 @@ class HeardTurn:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A value that recognition was unsure of, until the caller confirms it (design D13).
+    """A value that recognition or its role was unsure of, until the caller confirms it (design D13).
 
     Attributes:
         words: the words it was heard as, to read back.
+        role: what it would be used for.
+        clear: the caller's words say what it is for; else that is read back as well.
     """
 
     value: TypedValue
     words: str
+    role: Role
+    clear: bool = True
 
 
 @dataclass(frozen=True, slots=True)

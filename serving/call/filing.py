@@ -7,8 +7,6 @@ that the next start of the server (and its sweeper) saves. Every failure is logg
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,8 @@ from loguru import logger
 from serving.call.faults import fault
 from serving.call.ports import Records
 from serving.call.record import CallRecord, TurnRecord, call_of
-from serving.errors import VoicebotError
+from serving.errors import UnavailableError
+from serving.files import make_folder, write_atomically
 from serving.plain import plain
 
 
@@ -56,14 +55,17 @@ class Filing:
             _set_aside(call, self._aside)
 
     def _write(self, call: CallRecord, latest: Callable[[], None]) -> None:
-        """Write the latest record, or all of the call where earlier ones are missing."""
+        """Write the latest record, or all of the call where earlier ones are missing.
+
+        Until a write has come back it counts as missing: a signal may end the process in the middle of it.
+        """
+        behind, self._behind = self._behind, True
         try:
-            if self._behind:
+            if behind:
                 self._records.save(call)
             else:
                 latest()
         except Exception as error:  # a bug in a driver must not end the call either
-            self._behind = True
             self._failed()
             logger.error("records of call {} are kept for later: {}", call.call_id, fault("records", error))
         else:
@@ -72,42 +74,39 @@ class Filing:
 
 def _set_aside(call: CallRecord, folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=".tmp", dir=folder)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(plain(call), file, default=str)
-            Path(name).replace(folder / f"{call.call_id}.json")
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
+        make_folder(folder)
+        write_atomically(folder / f"{call.call_id}.json", json.dumps(plain(call), default=str), private=True)
+    except Exception as error:  # it is the last copy, but the other calls go on
         turns = len(call.turns)
-        logger.critical("call {} with {} turns is lost: {}", call.call_id, turns, error.strerror)
+        logger.critical("call {} with {} turns is lost: {}", call.call_id, turns, fault("records", error))
     else:
         logger.error("call {} is set aside in {}", call.call_id, folder)
 
 
 def save_set_aside(folder: Path, records: Records) -> int:
-    """Save the calls that were set aside; returns how many. What cannot be saved now stays."""
+    """Save the calls that were set aside; returns how many. It never raises.
+
+    What cannot be saved now stays for the next time; what cannot be read is renamed and left to people.
+    """
     saved = 0
     for path in sorted(folder.glob("*.json")):
         try:
             call = call_of(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:  # another process was quicker
             continue
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever the file holds
             logger.error("{} cannot be read and is left alone: {}", path.name, fault("records", error))
             with contextlib.suppress(OSError):
                 path.rename(path.with_suffix(".unreadable"))
             continue
         try:
             records.save(call)
-        except VoicebotError as error:
-            logger.warning("{} stays set aside: {}", path.name, error)
-            if error.retryable:  # the others would fail as well
+            path.unlink(missing_ok=True)
+        except Exception as error:  # none may keep a server from its start, or the next file from its turn
+            logger.error("{} stays set aside: {}", path.name, fault("records", error))
+            if isinstance(error, UnavailableError):  # the others would fail as well
                 break
             continue
-        path.unlink(missing_ok=True)
         saved += 1
     if saved:
         logger.info("{} calls that were set aside are saved", saved)

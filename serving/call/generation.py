@@ -91,7 +91,7 @@ def execute(
         call_id=turn.call_id,
         turn=turn.index,
         placeholders=state.placeholders,
-        grounds=policy.known_numbers(state),
+        grounds=policy.known_numbers(state, box.currency),
     )
     return box.executor.execute(call, context)
 
@@ -136,7 +136,7 @@ def _called(box: Toolbox, turn: Understood, call: ToolCall, work: _Work) -> Mess
 def _refuse_inventions(box: Toolbox, turn: Understood, text: str, work: _Work, request: LlmRequest) -> None:
     approved = [*request.knowledge, *box.knowledge.prompts.values()]
     results = [*turn.state.results, *work.results]
-    if policy.ungrounded_numbers(text, approved, turn.state.values, results):
+    if policy.ungrounded_numbers(text, approved, turn.state.values, results, box.currency):
         raise EngineError("The engine stated a number that nobody gave.")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from serving.audio import AudioClip, AudioFrame, Samples, silence
 from serving.call.clock import Clock
 from serving.call.faults import fault
+from serving.call.patience import Patience
 from serving.speech.protocols import SttEngine, SttStream, Transcript
 from serving.speech.resample import StreamResampler
 from serving.speech.vad import SpeechDetector, SpeechEnded, SpeechStarted
@@ -26,9 +27,15 @@ PRE_ROLL_S = 0.4
 
 
 class Recognition:
-    """One utterance at a recogniser that may break at any point; the first failure is kept."""
+    """One utterance at a recogniser that may break or hang at any point; the first failure is kept.
 
-    def __init__(self, engine: SttEngine) -> None:
+    Args:
+        engine: the recogniser.
+        patience: how long each piece of its work may take.
+    """
+
+    def __init__(self, engine: SttEngine, patience: Patience) -> None:
+        self._patience = patience
         self.failure = ""
         """What broke first; empty while nothing has."""
         self._stream: SttStream | None = self._tried(engine.stream)
@@ -56,7 +63,7 @@ class Recognition:
 
     def _tried(self, work: Callable[[], _Result]) -> _Result | None:
         try:
-            return work()
+            return self._patience.wait_for(work, self._patience.deadline())
         except Exception as error:  # an engine's bug must not end the call
             self.failure = self.failure or fault("stt", error)
             return None
@@ -139,7 +146,7 @@ class Line:
 
 
 def listen(
-    line: Line, detector: SpeechDetector, engine: SttEngine, clock: Clock, *, max_seconds: float
+    line: Line, detector: SpeechDetector, recognition: Recognition, clock: Clock, *, max_seconds: float
 ) -> Utterance:
     """Hear one utterance: up to the silence that ends it, the length limit, or the end of the line.
 
@@ -148,11 +155,10 @@ def listen(
     Args:
         line: where the sound comes from; what follows the utterance stays in it.
         detector: voice activity of this call.
-        engine: recognition; what it heard is left open for the caller to finish.
+        recognition: just begun; what it heard is left open for the caller to finish.
         clock: the call's clock, moved along with the sound.
         max_seconds: speech longer than this is ended.
     """
-    recognition = Recognition(engine)
     try:
         started, ended, cut = _until_end(line, detector, recognition, clock, max_seconds)
     except Exception as error:  # recognition keeps its own failures, so this is the detector's

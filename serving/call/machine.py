@@ -49,6 +49,8 @@ class Ending(StrEnum):
     COMPLETED = "completed"
     TRANSFERRED = "transferred"
     CALLER_LEFT = "caller_left"
+    LOST = "lost"
+    """Its process was killed in the middle. Never the machine's own: `CallStore.end_lost` writes it later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ stopped, so the number of those that hang is limited: beyond it, engines are not
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from serving.errors import EngineTimeoutError, UnavailableError
 
 _Result = TypeVar("_Result")
+_Item = TypeVar("_Item")
 MOST_AT_ONCE = 64
 """Engines at work or hanging in one process."""
 
@@ -21,7 +22,8 @@ class Patience:
     """Waits for work, but not for ever.
 
     Args:
-        limit_s: how long the whole of a turn's work may take, seconds.
+        limit_s: how long a piece of work may take, seconds: a language model's whole turn, an utterance's
+            recognition, a sentence's sound.
         most: threads at work or hanging at a time.
     """
 
@@ -57,7 +59,35 @@ class Patience:
         try:
             result, error = done.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
-            raise EngineTimeoutError(f"The engine did not answer within {self._limit_s:g} s.") from None
+            raise self._late() from None
         if error is not None:
             raise error
         return result  # type: ignore[return-value]  # the work's own, also where that is None
+
+    def each(self, work: Callable[[], Iterable[_Item]]) -> Iterator[_Item]:
+        """Give the items that work yields, each as soon as it is there, until the time for all is over.
+
+        Raises:
+            EngineTimeoutError: they did not end in time.
+            UnavailableError: too many engines hang already.
+            Exception: what the work raised.
+        """
+        deadline = self.deadline()
+        items = self.wait_for(lambda: iter(work()), deadline)
+        while True:
+            item = self.wait_for(lambda: next(items, _END), deadline)
+            if isinstance(item, _End):
+                return
+            yield item
+            if time.monotonic() > deadline:  # work that is always quick, and never done
+                raise self._late()
+
+    def _late(self) -> EngineTimeoutError:
+        return EngineTimeoutError(f"The engine did not answer within {self._limit_s:g} s.")
+
+
+class _End:
+    """Stands behind the last item."""
+
+
+_END = _End()

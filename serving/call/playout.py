@@ -75,11 +75,6 @@ class Recording:
         self._wanted = wanted
         self._sounds: list[tuple[int, float, AudioClip]] = []
 
-    @property
-    def wanted(self) -> bool:
-        """Whether sound is being kept."""
-        return self._wanted
-
     def caller(self, start: float, clip: AudioClip) -> None:
         """Keep a sound of the caller."""
         self._keep(0, start, clip)

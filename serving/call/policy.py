@@ -5,18 +5,19 @@ Pure functions over tags and dialogue state; the responder applies them before a
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from serving.call.dialogue import DialogueState, Doubt, PendingTask
 from serving.call.machine import Next
 from serving.call.record import Decision
 from serving.language.embedded import TASKS
-from serving.language.protocols import IntentTag
-from serving.language.slots import is_amount
+from serving.language.protocols import IntentTag, UserTurn
+from serving.language.roles import LoanValue, Role, loan_values
 from serving.spoken import parse
 from serving.spoken.values import Kind, TypedValue
-from serving.tools.grounding import Grounds, grounds
+from serving.spoken.written import months
+from serving.tools.grounding import GIVEN, GIVEN_TERM, Grounds, ground_of, grounds
 
 TRANSFER = "speak_to_agent"
 OPT_OUT = "recording_opt_out"
@@ -24,6 +25,8 @@ REPEAT = "repeat_that"
 GOODBYE = "goodbye"
 AFFIRM = "affirm"
 DENY = "deny"
+ASIDES = frozenset({"greeting", "thanks"})
+"""Control intents that leave open what was asked."""
 CONTROL = frozenset({TRANSFER, OPT_OUT, REPEAT, GOODBYE, AFFIRM, DENY, "greeting", "thanks"})
 """Intents about the call itself; they are never looked up or sent to an engine."""
 _BREAKS_OFF = frozenset({TRANSFER, OPT_OUT, REPEAT, GOODBYE})
@@ -32,6 +35,32 @@ DECISIVE = frozenset({Kind.MONEY, Kind.RATE, Kind.TERM})
 """Kinds of values that decide an answer; unsure ones are read back first (design D13)."""
 COMPUTING_TOOLS = frozenset({"calculate_payment", "generate_plan"})
 """Tools whose result is the answer; looking up a rate alone is not."""
+_ARGUMENTS = {
+    "principal": Role.PRINCIPAL,
+    "extra": Role.EXTRA,
+    "annual_rate": Role.RATE,
+    "rates": Role.RATE,
+    "months": Role.TERM,
+    "terms": Role.TERM,
+}
+"""Argument of a tool → the role of the values that it takes."""
+_SOURCES: Mapping[str, tuple[str, ...]] = {
+    Kind.MONEY: (GIVEN, Kind.COUNT),
+    Kind.TERM: (GIVEN_TERM, Kind.COUNT),
+}
+"""What else may stand behind an amount or a term of an answer."""
+_PAID = re.compile(
+    r"\b(?:you(?:'ll| will| would)? pay|payments? (?:is|are|of|would be|will be)|costs?) $", re.IGNORECASE
+)
+_SENTENCES = re.compile(r"(?<=[.?!])\s+")
+_NO_RECORDING = re.compile(
+    r"\b(?:do\s?n[o'\u2019 ]*t|do not|never|stop|quit|end|cease|without|not want|rather not|turn off"
+    r"|switch off|opt out of)(?: (?:be|being|been|have|having|want|wish|like|agree|consent|to|for|you|me|us"
+    r"|my|our|the|this|that|your|call|voice|conversation|any|please|it|all)){0,6} record(?:ing|ed|ings)?\b"
+    r"(?! (?:my|the|a|an|your|his|her|any|of) (?!call|voice|conversation|phone|line))",
+    re.IGNORECASE,
+)
+"""Asking for no recording, but not "you do not have a record of it" or "you don't record my transfers"."""
 _FILLS_A_SLOT = DECISIVE | {Kind.COUNT}
 _OFFER = re.compile(r"\b(?:shall i|can i|i can(?: also)?|or) put you through\b", re.IGNORECASE)
 _PROMISE = re.compile(
@@ -109,58 +138,104 @@ def doubts_after(
         pending: what the bot had asked.
         tag: the turn's intent.
         said: decisive values of the turn.
-        sure: whether recognition was.
+        sure: whether recognition was; a value whose role is not clear is unsure all the same.
     """
-    anew = {_slot(doubt.value) for doubt in said}
+    anew = {doubt.role for doubt in said}
     unanswered = () if pending is None or says(tag, AFFIRM, DENY) else pending.doubts
-    kept = tuple(doubt for doubt in unanswered if _slot(doubt.value) not in anew)
-    return kept if sure else (*kept, *said)
+    kept = tuple(doubt for doubt in unanswered if doubt.role not in anew)
+    return (*kept, *(doubt for doubt in said if not (sure and doubt.clear)))
 
 
-def _slot(value: TypedValue) -> Kind:
-    return Kind.MONEY if is_amount(value) else value.kind
+def decisive(turn: UserTurn, currency: str) -> tuple[Doubt, ...]:
+    """Values that decide the answer to a loan question, with their words and roles."""
+    found = loan_values(turn, currency)
+    return tuple(Doubt(item.value, _words_of(turn, item), item.role, item.clear) for item in found)
 
 
-def decisive(values: Iterable[TypedValue], text: str) -> tuple[Doubt, ...]:
-    """Values that decide an answer, with their words; a bare number is one where it may be an amount."""
-    return tuple(
-        Doubt(value, text[value.start : value.end])
-        for value in values
-        if value.kind in DECISIVE or is_amount(value)
-    )
+def _words_of(turn: UserTurn, item: LoanValue) -> str:
+    """A value as it was said; a bare number that answered the question for a term with its unit."""
+    said = turn.text[item.value.start : item.value.end]
+    bare = item.role is Role.TERM and all(value.kind is Kind.COUNT for value in parse(said))
+    return months(int(str(item.value.value))) if bare else said
+
+
+def repeats(pending: PendingTask | None, task: str, question: str) -> bool:
+    """Whether the bot asks what it has just asked, so that the caller's turn brought it no further."""
+    return pending is not None and (pending.intent, pending.question) == (task, question)
+
+
+def asked_again(phrase: str, pending: PendingTask) -> str:
+    """A phrase of an aside, with the question that is still open in place of its own."""
+    own = _SENTENCES.split(phrase)
+    kept = own[:-1] if own[-1].endswith("?") else own
+    question = pending.question if pending.doubts else _last_sentence(pending.question)
+    return " ".join([*kept, question])
+
+
+def blamed(errors: Iterable[str]) -> frozenset[Role]:
+    """Roles of the arguments that errors of tools name."""
+    names = {name for error in errors for name in re.findall(r"[a-z_]+", error)}
+    return frozenset(role for name, role in _ARGUMENTS.items() if name in names)
+
+
+def without_roles(turn: UserTurn, roles: frozenset[Role], currency: str) -> UserTurn:
+    """A turn without its values of some roles."""
+    dropped = [item.value for item in loan_values(turn, currency) if item.role in roles]
+    return replace(turn, values=tuple(value for value in turn.values if value not in dropped))
+
+
+def opts_out(text: str) -> bool:
+    """Whether the words ask for no recording, whatever else a turn is about."""
+    return _NO_RECORDING.search(text) is not None
 
 
 def expected_kind(state: DialogueState) -> Kind | None:
     """What a bare number in the next turn most likely is, from the question just asked."""
     if state.pending is None or state.pending.intent not in TASKS:
         return None
-    question = state.pending.question.lower()
+    question = _last_sentence(state.pending.question.lower())
     if "how much" in question or "amount" in question:
         return Kind.MONEY
     return Kind.TERM if "months" in question or "years" in question else None
 
 
-def known_numbers(state: DialogueState) -> Grounds:
+def _last_sentence(text: str) -> str:
+    return _SENTENCES.split(text)[-1]
+
+
+def known_numbers(state: DialogueState, currency: str) -> Grounds:
     """Numbers that a tool call may use: said by the caller, or given by a tool of this call."""
-    return grounds(state.values, state.results)
+    return grounds(state.values, state.results, currency=currency)
 
 
 def ungrounded_numbers(
-    answer: str, approved: Iterable[str], values: Iterable[TypedValue], results: Iterable[Mapping[str, Any]]
+    answer: str,
+    approved: Iterable[str],
+    values: Iterable[TypedValue],
+    results: Iterable[Mapping[str, Any]],
+    currency: str = "USD",
 ) -> tuple[str, ...]:
     """Amounts, rates and terms of an answer that come from nowhere; they must not be spoken.
+
+    An amount that is said to be paid must have been worked out by a tool, or be an extra payment.
 
     Args:
         answer: what an engine wants to say.
         approved: texts that it was given.
         values: what the caller said.
         results: what the tools gave.
+        currency: of the bank's loans.
     """
-    stated = [value for value in parse(answer) if value.kind in DECISIVE]
-    allowed = {value.canonical() for text in approved for value in parse(text)}
-    known = grounds(values, results)
-    return tuple(
-        value.canonical()
-        for value in stated
-        if value.canonical() not in allowed and not grounds([value], []) <= known
-    )
+    allowed = {value.canonical() for text in approved for value in parse(text, currency=currency)}
+    known = grounds(values, results, currency=currency)
+    refused = []
+    for value in parse(answer, currency=currency):
+        ground = ground_of(value, currency)
+        if value.kind not in DECISIVE or ground is None or value.canonical() in allowed:
+            continue
+        sources = {ground[0], *_SOURCES.get(ground[0], ())}
+        if ground[0] == Kind.MONEY and _PAID.search(answer[: value.start]):
+            sources = {GIVEN}
+        if not any((source, ground[1]) in known for source in sources):
+            refused.append(value.canonical())
+    return tuple(refused)

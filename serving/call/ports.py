@@ -1,15 +1,25 @@
 """What a session needs from outside: a responder, engines, and where the call leaves its traces."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from serving.call.clock import Laps
 from serving.call.dialogue import DialogueState, HeardTurn, Reply
+from serving.call.patience import Patience
 from serving.call.record import CallRecord, TurnRecord
+from serving.errors import UnavailableError
 from serving.speech.protocols import SttEngine, TtsEngine, Vad
+
+SPEECH_LIMIT_S = 60.0
+"""How long one piece of speech work may take: feeding or finishing an utterance, making a sentence. The
+largest recogniser needs about 40 s for the longest utterance on two cores; more is a hang."""
+ENGINES_WAIT_S = 180.0
+"""How long a call waits for the engines of another one: a turn that recognises, answers and speaks, each
+as slowly as it may."""
 
 
 class Responding(Protocol):
@@ -61,6 +71,8 @@ class Engines:
     """The speech engines of a call; None for calls that are typed.
 
     Attributes:
+        patience: time limit of each piece of work of the recogniser and the voice.
+        wait_s: how long a call waits for its turn with them.
         in_use: held while a call hears and speaks a turn. Engines take one utterance at a time, so calls
             that share them take turns; a call with engines of its own never waits.
     """
@@ -68,7 +80,26 @@ class Engines:
     stt: SttEngine | None
     tts: TtsEngine | None
     vad: Vad | None
+    patience: Patience = field(default_factory=lambda: Patience(SPEECH_LIMIT_S), repr=False, compare=False)
+    wait_s: float = ENGINES_WAIT_S
     in_use: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the engines to oneself for the length of the block.
+
+        Raises:
+            UnavailableError: another call has kept them for too long.
+        """
+        if not self.in_use.acquire(timeout=self.wait_s):
+            raise UnavailableError(
+                f"The speech engines were busy with another call for {self.wait_s:g} s.",
+                advice="Call again later; if it stays so, an engine hangs: restart the server.",
+            )
+        try:
+            yield
+        finally:
+            self.in_use.release()
 
     def names(self) -> dict[str, str]:
         """Names for the call record."""

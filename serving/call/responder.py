@@ -10,7 +10,7 @@ from dataclasses import replace
 from serving.cache.types import CacheDecision, CacheQuery, CacheScope, Outcome
 from serving.call import policy
 from serving.call.clock import Laps
-from serving.call.dialogue import DialogueState, HeardTurn, PendingTask, Reply
+from serving.call.dialogue import DialogueState, Doubt, HeardTurn, PendingTask, Reply
 from serving.call.faults import fault
 from serving.call.generation import Generation, execute, generate, tool_record
 from serving.call.machine import Next
@@ -18,7 +18,9 @@ from serving.call.record import CacheRecord, Decision
 from serving.call.toolbox import Toolbox
 from serving.call.understanding import Understood, understand
 from serving.errors import EngineError
+from serving.language.embedded import TASKS
 from serving.language.protocols import IntentTagger, LlmRequest, Message, ToolCall, ToolSchema
+from serving.language.roles import Role
 from serving.spoken.values import TypedValue
 from serving.telemetry.redaction import redact
 
@@ -73,19 +75,32 @@ class Responder:
 
     def _controlled(self, turn: Understood) -> Reply | None:
         """Replies about the call itself; those that are only an aside leave what was asked open."""
-        if policy.says(turn.tag, policy.OPT_OUT):
+        if policy.says(turn.tag, policy.OPT_OUT) or policy.opts_out(turn.user.text):
             return self._opted_out(turn)
         control = None if turn.user.task else policy.control_reply(turn.tag, turn.state)
         if control is None:
             return None
         text = self._box.phrase(control.prompt, answer=turn.state.last_answer)
+        pending = turn.state.pending
+        if turn.tag.label in policy.ASIDES and pending is not None and pending.intent in TASKS:
+            text = policy.asked_again(text, pending)
+            return self._reply(turn, text, control.decision, pending=pending)
         if turn.tag.label != policy.REPEAT:
             return self._reply(turn, text, control.decision, next=control.next)
         reply = self._reply(turn, text, control.decision, pending=turn.state.pending)
         return replace(reply, state=replace(reply.state, last_answer=turn.state.last_answer))
 
     def _opted_out(self, turn: Understood) -> Reply:
-        """Stop the recording, whatever becomes of the wording that says so."""
+        """Stop the recording, whatever becomes of the wording that says so.
+
+        What else the turn asked is left for the caller to ask again; nothing may rest on it meanwhile.
+        """
+        if turn.user.task:
+            turns = (
+                *turn.state.turns[:-1],
+                replace(turn.user, task="", values=(), tag=replace(turn.tag, label=policy.OPT_OUT)),
+            )
+            turn = replace(turn, state=replace(turn.state, turns=turns))
         try:
             reply = self._disclosed(turn, "", ("",), Decision.DISCLOSURE)
         except EngineError as error:
@@ -97,7 +112,7 @@ class Responder:
     def _task(self, turn: Understood, laps: Laps) -> Reply:
         """Read unsure values back until they are confirmed or denied (design D13); then the tools work."""
         pending, task = turn.state.pending, turn.user.task
-        said = policy.decisive(turn.user.values, turn.user.text)
+        said = policy.decisive(turn.user, self._box.currency)
         if pending is not None and pending.doubts and policy.says(turn.tag, policy.DENY):
             turn = _without(turn, [doubt.value for doubt in pending.doubts])
             if not said:
@@ -107,19 +122,27 @@ class Responder:
         doubts = policy.doubts_after(pending, turn.tag, said, sure=sure)
         if not doubts:
             return self._generated(turn, None, laps)
-        text = self._box.phrase("confirm_values", values=" and ".join(doubt.words for doubt in doubts))
-        asked_before = pending is not None and doubts == pending.doubts
+        values = " and ".join(self._read_back(doubt) for doubt in doubts)
+        text = self._box.phrase("confirm_values", values=values)
         return self._reply(
             turn,
             text,
             Decision.CLARIFY,
             pending=PendingTask(task, doubts=doubts),
-            understood=not asked_before,
+            understood=not policy.repeats(pending, task, text),
         )
+
+    def _read_back(self, doubt: Doubt) -> str:
+        """The words of a value, with what it would be used for where they do not say that."""
+        if doubt.clear and doubt.role is not Role.EXTRA:
+            return doubt.words
+        return self._box.phrase(f"doubt_{doubt.role}", words=doubt.words)
 
     def _out_of_scope(self, turn: Understood) -> Reply:
         text = self._box.phrase("out_of_scope_again" if turn.state.out_of_scope else "out_of_scope")
         pending = turn.state.pending or policy.pending_after(text, "", computed=False)
+        if pending is not None and pending.doubts:
+            text = policy.asked_again(text, pending)
         return self._reply(turn, text, Decision.OUT_OF_SCOPE, understood=False, pending=pending)
 
     def _generated(self, turn: Understood, looked_up: CacheDecision | None, laps: Laps) -> Reply:
@@ -137,15 +160,29 @@ class Responder:
             computed = any(tool.ok and tool.name in policy.COMPUTING_TOOLS for tool in made.tools)
             pending = policy.pending_after(text, task, computed=computed)
             follows = policy.next_after(text)
+            decision = _decision(task, pending, follows, computed=computed)
+            asks = decision is Decision.CLARIFY
+            again = asks and policy.repeats(turn.state.pending, task, text)
+            if asks:
+                turn = self._without_refused(turn, made)
             reply = self._reply(
                 turn,
                 text,
-                _decision(task, pending, follows, computed=computed),
+                decision,
                 next=follows,
+                understood=not again,
                 pending=pending,
                 cache=cache,
             )
         return replace(reply, llm_engine=made.engine, tools=(*made.tools, *reply.tools), error=made.error)
+
+    def _without_refused(self, turn: Understood, made: Generation) -> Understood:
+        """The turn after values that no tool takes, so that the caller need not take them back."""
+        roles = policy.blamed(tool.error for tool in made.tools if not tool.ok)
+        turns = turn.state.turns
+        if roles:
+            turns = tuple(policy.without_roles(user, roles, self._box.currency) for user in turns)
+        return replace(turn, state=replace(turn.state, turns=turns))
 
     def _request(self, turn: Understood, approved: str) -> LlmRequest:
         schemas: tuple[ToolSchema, ...] = self._box.executor.schemas if turn.user.task else ()

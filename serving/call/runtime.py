@@ -7,7 +7,7 @@ share them, and each keeps the adapter and the cache scope that it began with.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,6 +47,10 @@ from serving.tools.compliance import load_compliance
 from serving.tools.executor import ToolExecutor
 from serving.tools.rates import load_rates
 
+LOST_AFTER = timedelta(hours=1)
+"""An open call without a turn for this long belongs to a process that was killed: a server ends calls that
+were left after ten minutes, and a file of the longest sound is heard in less."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -64,16 +68,15 @@ class Runtime:
     Args:
         settings: the installation.
         voice: whether calls are spoken; without it no speech engine is loaded.
-        today: the bank's day, for rates and wordings.
+        today: the bank's day, for rates and wordings; default: the date in its time zone.
 
     Raises:
         VoicebotError: a part cannot be had; the message says what to do.
     """
 
-    def __init__(
-        self, settings: Settings, *, voice: bool, today: Callable[[], date] = lambda: datetime.now(UTC).date()
-    ) -> None:
+    def __init__(self, settings: Settings, *, voice: bool, today: Callable[[], date] | None = None) -> None:
         use_one_thread()
+        today = today or settings.today
         self.settings = settings
         self.metrics = TurnMetrics()
         self.encoder: SentenceEncoder = load_encoder(settings.encoder)
@@ -134,19 +137,26 @@ class Runtime:
     def start(self) -> Self:
         """Load the adapter that shall serve and warm everything that a first turn would wait for.
 
-        Records that an earlier server could not save are saved now. A cache that cannot be opened is no
-        reason not to answer: its lookups are misses.
+        Records that an earlier server could not save are saved now, and calls that it left open are ended.
+        A cache that cannot be opened is no reason not to answer: its lookups are misses.
 
         Raises:
             MissingError: there is no adapter at all.
         """
         self.adapter.start()
         try:
-            self.cache.warm(self.scope(self.adapter.current))
+            warm = self.cache.warm(self.scope(self.adapter.current))
         except (VoicebotError, OSError, ValueError, RuntimeError) as error:
             logger.error("the cache cannot be opened, nothing is answered from it: {}", fault("cache", error))
+        else:
+            if not warm:
+                logger.warning(
+                    "the cache holds nothing for {}, so it answers nothing: run `voicebot build-cache`",
+                    self.adapter.current.version,
+                )
         self.adapter.current.tagger.tag("warm up")
         self.save_set_aside()
+        self.end_lost_calls()
         return self
 
     def close(self) -> None:
@@ -158,6 +168,16 @@ class Runtime:
     def save_set_aside(self) -> int:
         """Save the calls whose records the database had refused; returns how many."""
         return save_set_aside(self._aside, self.records)
+
+    def end_lost_calls(self) -> None:
+        """End the calls of processes that were killed; what the database refuses now stays for later."""
+        try:
+            lost = self.records.end_lost(silent_since=datetime.now(UTC) - LOST_AFTER)
+        except Exception as error:  # no reason not to serve
+            logger.warning("calls that were left open stay so: {}", fault("records", error))
+            return
+        if lost:
+            logger.warning("{} calls that a killed process left open are ended as lost", lost)
 
     def __enter__(self) -> Self:
         return self.start()

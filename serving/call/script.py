@@ -55,7 +55,9 @@ def load_script(folder: Path, name: str) -> CallScript:
     path = folder / f"{name}.yaml"
     known = sorted(item.stem for item in folder.glob("*.yaml"))
     if name not in known:
-        raise MissingError(f"There is no call script {name!r}.", advice=f"There are: {', '.join(known)}.")
+        there = f"There are: {', '.join(known)}."
+        none = f"{folder} holds none; point VOICEBOT_DATA_DIR to the project's data folder."
+        raise MissingError(f"There is no call script {name!r}.", advice=there if known else none)
     return _read(path)
 
 

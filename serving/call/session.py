@@ -21,7 +21,7 @@ from serving.call.clock import Clock, Laps
 from serving.call.dialogue import DialogueState, HeardTurn
 from serving.call.faults import fault
 from serving.call.filing import Filing
-from serving.call.hearing import Line, Utterance, listen
+from serving.call.hearing import Line, Recognition, Utterance, listen
 from serving.call.open_turn import OpenTurn
 from serving.call.playout import Recording
 from serving.call.ports import CallObserver, Engines, Journal, Responding
@@ -32,6 +32,9 @@ from serving.settings import Settings
 from serving.speech.vad import EndpointSettings, SpeechDetector
 from serving.telemetry.redaction import redact
 
+CUT_TAIL = 500
+"""Characters behind the limit of a turn that are read but never kept: a value that was cut in two is not
+recognised as one, and is shorter than this."""
 CALLER_PAUSE_S = 0.4
 """Silence between the bot's last sound and the next line of a caller who waits for it, seconds."""
 
@@ -65,7 +68,7 @@ class CallSession:
         self._journal = journal
         self._filing = Filing(journal.records, journal.aside, journal.record_failed)
         self._recording = Recording(wanted=journal.recording is not None)
-        self._voice = Voice(engines.tts, clock, self._recording)
+        self._voice = Voice(engines.tts, clock, self._recording, engines.patience)
         self._policy = m.TurnPolicy(
             settings.stt_confidence_floor, settings.max_failures, settings.max_turn_chars
         )
@@ -115,7 +118,7 @@ class CallSession:
         """Record the beginning and greet the caller."""
         self._log.info("call began: {}, adapter {}", self._call.transport, self._call.adapter)
         self._filing.begin(self._call)
-        with self._engines.in_use:
+        with self._engines.held():
             self._dispatch(m.CallStarted(self._clock.now()))
 
     def hang_up(self) -> None:
@@ -131,12 +134,13 @@ class CallSession:
         Raises:
             RefusedError: the call has not begun, or is over.
             InvalidInputError: sound, in a call without speech engines.
+            UnavailableError: the speech engines were busy with another call for too long.
         """
         if self._state.phase is not m.Phase.LISTENING:
             raise RefusedError(f"This call is not listening: it is {self._state.phase.value}.")
         if line.audio is not None and (self._engines.vad is None or self._engines.stt is None):
             raise InvalidInputError("This call takes typed text only; it was opened without speech engines.")
-        with self._engines.in_use:
+        with self._engines.held():
             if line.audio is None:
                 self._hear_text(line.text)
             else:
@@ -169,7 +173,7 @@ class CallSession:
     def _hear_text(self, text: str) -> None:
         now = self._clock.now()
         turn = self._open(now, "typed")
-        turn.text = _cleaned(text)
+        turn.text = self._cleaned(text)
         self._dispatch(m.TextTyped(now, turn.text))
 
     def _hear_sound(self, clip: AudioClip) -> None:
@@ -181,8 +185,9 @@ class CallSession:
         while not self.ended and (first or sound.remaining):
             if not first:
                 sound.shift_to(self._clock.now() + CALLER_PAUSE_S)
+            recognition = Recognition(self._engines.stt, self._engines.patience)
             utterance = listen(
-                sound, detector, self._engines.stt, self._clock, max_seconds=self._settings.max_utterance_s
+                sound, detector, recognition, self._clock, max_seconds=self._settings.max_utterance_s
             )
             heard = sound.take_heard()
             if heard is not None:
@@ -222,7 +227,7 @@ class CallSession:
             self._fail(self._turn, recognition.failure)
             self._events.append(m.HearingFailed(now, epoch))
             return
-        self._turn.text, self._turn.confidence = _cleaned(transcript.text), _share(transcript.confidence)
+        self._turn.text, self._turn.confidence = self._cleaned(transcript.text), _share(transcript.confidence)
         self._events.append(m.Heard(now, epoch, self._turn.text, self._turn.confidence))
 
     # Answering
@@ -303,7 +308,20 @@ class CallSession:
             turn.failed(fault("redaction", error))
             return ""
         self._dialogue = replace(self._dialogue, placeholders=redacted.placeholders)
-        return redacted.text[: self._settings.max_turn_chars]
+        cut = len(turn.text) >= self._most_chars
+        whole = redacted.text[:-CUT_TAIL] if cut else redacted.text
+        return whole[: self._settings.max_turn_chars]
+
+    @property
+    def _most_chars(self) -> int:
+        return self._settings.max_turn_chars + CUT_TAIL
+
+    def _cleaned(self, text: str) -> str:
+        """Words on one line: control characters and broken Unicode become spaces.
+
+        What is longer than any turn may be is cut before anything looks at it.
+        """
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[: self._most_chars]
 
     def _end(self, ending: m.Ending) -> None:
         feedback = self._caller.feedback if self._caller else Feedback()
@@ -344,11 +362,6 @@ class CallSession:
 def new_call_id() -> str:
     """A new call's id: 32 hexadecimal digits."""
     return uuid.uuid4().hex
-
-
-def _cleaned(text: str) -> str:
-    """Words on one line: control characters and broken Unicode become spaces."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _share(confidence: float) -> float:

@@ -13,10 +13,16 @@ from loguru import logger
 from serving.audio import AudioClip
 from serving.call.clock import Clock, Laps
 from serving.call.faults import fault
+from serving.call.patience import Patience
 from serving.call.playout import PlayoutLedger, Recording
+from serving.errors import EngineError
 from serving.speech.protocols import TtsEngine
 from serving.speech.sentences import speakable_sentences
 from serving.spoken import say_digits, verbalise
+
+MAX_REPLY_S = 300.0
+"""Longest sound of one reply, seconds: the longest answer (2,000 characters) at the slowest rate of speech
+(80 words a minute) takes less. A voice that gives more does not end, and would fill the memory."""
 
 
 @dataclass(slots=True)
@@ -41,12 +47,14 @@ class Voice:
         tts: text-to-speech; None in typed calls, where a text counts as heard when it is there.
         clock: the call's clock, moved to the end of what is spoken.
         recording: gets the bot's side of the call.
+        patience: how long a sentence may take to make.
     """
 
-    def __init__(self, tts: TtsEngine | None, clock: Clock, recording: Recording) -> None:
+    def __init__(self, tts: TtsEngine | None, clock: Clock, recording: Recording, patience: Patience) -> None:
         self._tts = tts
         self._clock = clock
         self._recording = recording
+        self._patience = patience
         self._ledger = PlayoutLedger()
 
     def say(self, text: str, values: Mapping[str, str], laps: Laps | None) -> Spoken:
@@ -82,9 +90,12 @@ class Voice:
         self, tts: TtsEngine, sentence: str, values: Mapping[str, str], laps: Laps | None, spoken: Spoken
     ) -> None:
         begun = False
-        for clip in tts.synthesise(_filled(sentence, values)):
+        words = _filled(sentence, values)
+        for clip in self._patience.each(lambda: tts.synthesise(words)):
             if not len(clip.samples):
                 continue
+            if spoken.seconds + clip.seconds > MAX_REPLY_S:
+                raise EngineError(f"The voice gave more than {MAX_REPLY_S:g} s for one reply.")
             start = self._queue(sentence, clip, laps if spoken.first_sound is None else None, begun=begun)
             begun = True
             spoken.first_sound = start if spoken.first_sound is None else spoken.first_sound

@@ -14,8 +14,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from serving.call.machine import Ending
 from serving.call.record import CallRecord, TurnRecord, call_of
-from serving.errors import EngineError, IntegrityError, MissingError, UnavailableError
+from serving.errors import (
+    EngineError,
+    IntegrityError,
+    InvalidInputError,
+    MissingError,
+    UnavailableError,
+)
 from serving.plain import plain
 
 SQLITE_BUSY_S = 1.0
@@ -63,14 +70,20 @@ class CallStore:
         url: SQLAlchemy address; tables are created where they are missing.
 
     Raises:
+        InvalidInputError: the address is none.
         UnavailableError: the database does not answer or cannot be opened.
     """
 
     def __init__(self, url: str) -> None:
         try:
             self._engine = _engine(url)
-        except (sa.exc.ArgumentError, ModuleNotFoundError, OSError) as error:
-            # The address may hold a password, so it is not repeated.
+        # The address may hold a password, so neither it nor what SQLAlchemy says of it is repeated.
+        except (sa.exc.ArgumentError, ValueError, TypeError) as error:
+            raise InvalidInputError(
+                f"The database address of the call records cannot be read ({type(error).__name__}).",
+                advice="Write VOICEBOT_DATABASE_URL as postgresql+DRIVER://USER:PASSWORD@HOST:PORT/NAME.",
+            ) from None
+        except (ModuleNotFoundError, OSError) as error:
             raise UnavailableError(
                 f"The database address of the call records cannot be used ({type(error).__name__}).",
                 advice="Check VOICEBOT_DATABASE_URL, that its driver is installed, and its folder.",
@@ -129,6 +142,32 @@ class CallStore:
             missing = [_turn_row(turn) for turn in call.turns if turn.index not in there]
             if missing:
                 db.execute(_turns.insert(), missing)
+
+    def end_lost(self, *, silent_since: datetime) -> int:
+        """End the calls that nobody will end any more; returns how many.
+
+        They end, as `Ending.LOST`, with the last that is known of them. A call that was still going on
+        overwrites that when it really ends.
+
+        Args:
+            silent_since: UTC; a call whose last turn (without one, itself) began before this is lost.
+        """
+        last = sa.func.coalesce(sa.func.max(_turns.c.started_at), _calls.c.started_at)
+        left_open = (
+            sa.select(_calls.c.call_id, _calls.c.started_at, last.label("last"))
+            .outerjoin(_turns, _turns.c.call_id == _calls.c.call_id)
+            .where(_calls.c.ended_at.is_(None), _calls.c.started_at < silent_since)
+            .group_by(_calls.c.call_id, _calls.c.started_at)
+            .having(last < silent_since)
+        )
+        with _translated(), self._engine.begin() as db:
+            lost = db.execute(left_open).all()
+            for call_id, started_at, seen in lost:
+                end = {"ended_at": seen, "ending": Ending.LOST.value}
+                seconds = max(0.0, (seen - started_at).total_seconds())
+                still_open = (_calls.c.call_id == call_id) & _calls.c.ended_at.is_(None)
+                db.execute(_calls.update().where(still_open).values(**end, duration_s=seconds))
+        return len(lost)
 
     def call(self, call_id: str) -> CallRecord:
         """One call with its turns.

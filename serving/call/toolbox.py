@@ -12,6 +12,7 @@ from serving.errors import InvalidInputError
 from serving.language.embedded import PHRASES as ENGINE_PHRASES
 from serving.language.knowledge import Knowledge
 from serving.language.protocols import Llm
+from serving.language.roles import Role
 from serving.tools.executor import ToolExecutor
 
 
@@ -63,6 +64,7 @@ PHRASES: Mapping[str, frozenset[str]] = {
     },
     "repeat": frozenset({"bank_name", "answer"}),
     "confirm_values": frozenset({"bank_name", "values"}),
+    **{f"doubt_{role}": frozenset({"bank_name", "words"}) for role in Role},
 }  # fmt: skip
 """The call's own phrases, and what each may be filled with."""
 

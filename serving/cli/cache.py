@@ -109,13 +109,22 @@ def _facets(facets: tuple[tuple[str, str], ...]) -> str:
 
 def _store() -> "CacheStore":
     from serving.cache.store import CacheStore
-    from serving.errors import MissingError
+    from serving.errors import MissingError, UnavailableError
     from serving.settings import Settings
 
     path = Settings.load().home / "cache" / "cache.sqlite"
-    if not path.exists():
-        raise MissingError(f"There is no cache at {path}.", advice="Build it with `voicebot build-cache`.")
-    return CacheStore(path)
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise MissingError(
+            f"There is no cache at {path}.", advice="Build it with `voicebot build-cache`."
+        ) from error
+    except OSError as error:
+        raise UnavailableError(
+            f"The cache {path} cannot be read: {error.strerror}.",
+            advice="Give this user the right to read that folder.",
+        ) from error
+    return CacheStore(path, read_only=True)
 
 
 if __name__ == "__main__":

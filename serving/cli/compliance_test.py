@@ -22,7 +22,7 @@ def compliance_test(
     jurisdiction: Annotated[
         str, typer.Option(help="US, or a state such as US-CA; default: the bank's.")
     ] = "",
-    on: Annotated[str, typer.Option(help="Day of the call, YYYY-MM-DD; default: today.")] = "",
+    on: Annotated[str, typer.Option(help="Day of the call, YYYY-MM-DD; default: the bank's.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="List all approved wordings.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
@@ -45,7 +45,7 @@ def compliance_test(
             type_ or library.flow_type(notice),
             _parameters(param or []),
             jurisdiction=jurisdiction or settings.jurisdiction,
-            on=_day(on),
+            on=_day(on) if on else settings.today(),
             text_id=notice,
             house={"bank_name": settings.bank_name},
         )
@@ -95,7 +95,7 @@ def _parameters(pairs: list[str]) -> dict[str, object]:
 
 def _day(text: str) -> date:
     try:
-        return date.fromisoformat(text) if text else date.today()
+        return date.fromisoformat(text)
     except ValueError:
         raise InvalidInputError(f"--on must be a date such as 2027-01-31, got {text[:20]!r}.") from None
 

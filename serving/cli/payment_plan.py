@@ -22,7 +22,10 @@ def payment_plan(
     ],
     extra: Annotated[str, typer.Option(help="Extra monthly payment to principal.")] = "0",
     first_payment: Annotated[
-        str, typer.Option(help="Due date of the first payment, YYYY-MM-DD; default: in a month.")
+        str,
+        typer.Option(
+            help="Due date of the first payment, YYYY-MM-DD; default: in a month, by the bank's day."
+        ),
     ] = "",
     schedule: Annotated[bool, typer.Option("--schedule", help="Show every month.")] = False,
     as_json: Annotated[
@@ -40,12 +43,18 @@ def payment_plan(
             [annual_rate_of(rate, "--interest") for rate in interest],
             [months_of(term, "--months") for term in months],
             extra_of(extra, principal, "--extra"),
-            first_payment=_date(first_payment) if first_payment else next_month(date.today()),
+            first_payment=_date(first_payment) if first_payment else next_month(_today()),
         )
         if as_json:
             print_json(plan)
         else:
             _show(plan, schedule)
+
+
+def _today() -> date:
+    from serving.settings import Settings
+
+    return Settings.load().today()
 
 
 def _date(text: str) -> date:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_LINE_CHARS = 20_000
+"""Most that is read of a typed line, as of a request over HTTP; the call's lower limit answers politely."""
 
 
 @app.command()
@@ -61,10 +63,11 @@ def start_call(
 def _one_call(settings: "Settings", wavs: list[Path], script: str, *, typed: bool, as_json: bool) -> None:
     from serving.call.runtime import Runtime
     from serving.cli.turn_view import ConsoleObserver
+    from serving.services.stopping import KILLED_BY_SIGTERM, stopped_by_sigterm
 
     caller = _caller(settings, wavs, script, typed=typed)  # bad input is told before models are loaded
     console = rich_console()
-    with Runtime(settings, voice=not typed) as runtime:
+    with stopped_by_sigterm(KILLED_BY_SIGTERM), Runtime(settings, voice=not typed) as runtime:
         if not as_json:
             for choice in runtime.choices:
                 console.print(f"{choice.role}: {choice.name} ({choice.model}): {choice.reason}", style="dim")
@@ -92,16 +95,21 @@ def _caller(settings: "Settings", wavs: list[Path], script: str, *, typed: bool)
 
 
 def _typed_lines(source: TextIO) -> Iterator[str]:
-    """Lines from the terminal with a prompt, or from a pipe; end of file hangs up."""
+    """Lines from the terminal with a prompt, or from a pipe; end of file hangs up.
+
+    A line that is longer than any turn is cut as it is read: somebody pasted a file.
+    """
     if isinstance(source, TextIOWrapper):
         source.reconfigure(errors="replace")  # a byte that is no text is a turn not understood
     while True:
         if source.isatty():
             sys.stderr.write("you> ")
             sys.stderr.flush()
-        line = source.readline()
+        line = rest = source.readline(_LINE_CHARS)
         if not line:
             return
+        while rest and not rest.endswith("\n"):
+            rest = source.readline(_LINE_CHARS)
         yield line
 
 

@@ -15,6 +15,8 @@ from typing import Any
 from serving.language.protocols import LlmEvent, LlmRequest, Message, TextDelta, ToolCall
 from serving.language.slots import LoanSlots, loan_slots
 from serving.speech.protocols import EngineInfo
+from serving.spoken import written
+from serving.spoken.written import currency_name, months
 
 LOAN_QUOTE = "loan_payment_quote"
 PAYMENT_PLAN = "payment_plan_quote"
@@ -29,6 +31,9 @@ PHRASES: Mapping[str, frozenset[str]] = {
     "quote": frozenset({"amount", "term", "rate", "product", "payment", "total", "interest"}),
     "plan": _PLAN,
     "plan_without_extra": _PLAN,
+    "plan_steps": _PLAN - {"payment", "rate"},
+    "plan_steps_without_extra": _PLAN - {"payment", "rate"},
+    "other_currency": frozenset({"currency"}),
     "plan_step": frozenset({"from_month", "to_month", "payment", "rate"}),
     **dict.fromkeys(
         ("rate_expired", "missing_amount", "missing_term", "missing_amount_and_term", "cannot_compute",
@@ -60,7 +65,7 @@ class EmbeddedResponder:
         """The next tool call, or the whole answer in one piece."""
         turn = request.turns[-1]
         if turn.task in TASKS:
-            slots = loan_slots(request.turns, turn.task, currency=self._currency)
+            slots = loan_slots(request.turns, currency=self._currency)
             step = self._task_step(turn.task, slots, _results(request.messages))
         else:
             step = request.knowledge[0] if request.knowledge else self._prompts["no_approved_answer"]
@@ -70,6 +75,8 @@ class EmbeddedResponder:
         self, task: str, slots: LoanSlots, results: Mapping[str, Mapping[str, Any]]
     ) -> ToolCall | str:
         """Missing value → rate → calculation → answer, one step at a time."""
+        if slots.foreign and "amount" in slots.missing:
+            return self._prompts["other_currency"].format(currency=currency_name(self._currency))
         if slots.missing:
             return self._prompts["missing_" + "_and_".join(slots.missing)]
         failed = next((result for result in results.values() if "error" in result), None)
@@ -101,17 +108,17 @@ class EmbeddedResponder:
     def _quote(
         self, slots: LoanSlots, rate: object, product: str, result: Mapping[str, Any] | None
     ) -> ToolCall | str:
-        months = sum(slots.terms)
+        count = sum(slots.terms)
         if result is None:
-            return _call("calculate_payment", principal=slots.principal, annual_rate=rate, months=months)
+            return _call("calculate_payment", principal=slots.principal, annual_rate=rate, months=count)
         return self._prompts["quote"].format(
-            amount=money(result["principal"]),
-            term=term(months),
+            amount=dollars(result["principal"]),
+            term=months(count),
             rate=percent(result["annual_rate"]),
             product=_spoken(product),
-            payment=money(result["monthly_payment"]),
-            total=money(result["total_paid"]),
-            interest=money(result["total_interest"]),
+            payment=dollars(result["monthly_payment"]),
+            total=dollars(result["total_paid"]),
+            interest=dollars(result["total_interest"]),
         )
 
     def _plan(
@@ -129,39 +136,32 @@ class EmbeddedResponder:
             )
         steps = result["steps"]
         fields = {
-            "amount": money(result["principal"]),
-            "term": term(sum(slots.terms)),
+            "amount": dollars(result["principal"]),
+            "term": months(sum(slots.terms)),
             "rate": percent(steps[0]["annual_rate"]),
-            "payment": money(steps[0]["payment"]),
-            "extra": money(result["extra"]),
+            "payment": dollars(steps[0]["payment"]),
+            "extra": dollars(result["extra"]),
             "months": result["months"],
-            "months_saved": term(result["months_saved"]),
-            "interest": money(result["total_interest"]),
-            "interest_saved": money(result["interest_saved"]),
+            "months_saved": months(result["months_saved"]),
+            "interest": dollars(result["total_interest"]),
+            "interest_saved": dollars(result["interest_saved"]),
             "payoff": month_of(result["payoff_date"]),
         }
-        if len(steps) > 1:
-            parts = [self._prompts["plan_step"].format(**_step_fields(step)) for step in steps]
-            return " ".join([*parts, self._prompts["plan_without_extra"].format(**fields)])
-        name = "plan" if slots.extra else "plan_without_extra"
-        return self._prompts[name].format(**fields)
+        if len(steps) == 1:
+            return self._prompts["plan" if slots.extra else "plan_without_extra"].format(**fields)
+        parts = [self._prompts["plan_step"].format(**_step_fields(step)) for step in steps]
+        whole = self._prompts["plan_steps" if slots.extra else "plan_steps_without_extra"]
+        return " ".join([*parts, whole.format(**fields)])
 
 
-def money(amount: object) -> str:
-    """An amount as it is written: whole dollars without cents."""
-    value = Decimal(str(amount))
-    return f"${value:,.0f}" if value == value.to_integral_value() else f"${value:,.2f}"
+def dollars(amount: object) -> str:
+    """An amount of a tool's result as it is written."""
+    return written.dollars(Decimal(str(amount)))
 
 
 def percent(rate: object) -> str:
-    """A rate fraction as a percentage without trailing zeros."""
-    return f"{format((Decimal(str(rate)) * 100).normalize(), 'f')}%"
-
-
-def term(months: int) -> str:
-    """A term in years where it is whole years, else in months."""
-    count, unit = (months // 12, "year") if months and months % 12 == 0 else (months, "month")
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+    """A rate of a tool's result with its sign."""
+    return f"{written.percent(Decimal(str(rate)))}%"
 
 
 def month_of(day: str) -> str:
@@ -174,7 +174,7 @@ def month_of(day: str) -> str:
 
 def _step_fields(step: Mapping[str, Any]) -> dict[str, object]:
     shown = {name: step[name] for name in ("from_month", "to_month")}
-    return {**shown, "payment": money(step["payment"]), "rate": percent(step["annual_rate"])}
+    return {**shown, "payment": dollars(step["payment"]), "rate": percent(step["annual_rate"])}
 
 
 def _spoken(product: str) -> str:

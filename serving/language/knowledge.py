@@ -119,7 +119,12 @@ def load_knowledge(path: Path) -> Knowledge:
         prompts = _texts("prompts", data["prompts"])
     except KeyError as error:
         raise InvalidInputError(f"Knowledge {path} lacks the field {error}.") from error
-    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise InvalidInputError(
+            f"Knowledge {path} cannot be read: {error.strerror}.",
+            advice="Point VOICEBOT_DATA_DIR to the project's data folder.",
+        ) from error
+    except (yaml.YAMLError, TypeError, ValueError) as error:
         raise InvalidInputError(f"Knowledge {path} cannot be read: {error}.") from error
     problem = next(_conflicts(answers), None)
     if problem:

@@ -153,7 +153,6 @@ class LlmRequest:
     tools: tuple[ToolSchema, ...] = ()
     knowledge: tuple[str, ...] = ()
     max_tokens: int = 256
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Llm(Protocol):

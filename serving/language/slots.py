@@ -1,25 +1,19 @@
 """What a loan question needs, gathered from the caller's turns: amount, term, rate, extra, product.
 
-Works on typed values and the few words around them ("extra", "a month", "then"); it never invents a
-value. Later turns of the same task overrule earlier ones.
+Works on the values whose role is known (see `roles`); it never invents a value. Later turns of the same
+question overrule earlier ones.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from serving.language.lexicon import words
 from serving.language.protocols import UserTurn
-from serving.spoken.values import Kind, TypedValue
+from serving.language.roles import LoanValue, Role, loan_values
+from serving.spoken.values import Kind
 
-LEAST_AMOUNT = 500
-"""A bare number from here on may be the amount of a loan; smaller ones are read as counts."""
-_ASIDES = frozenset({"repeat_that", "recording_opt_out"})
+_ASIDES = frozenset({"repeat_that", "recording_opt_out", "thanks", "greeting"})
 """Intents that interrupt a task without closing it."""
-_EXTRA_BEFORE = frozenset({"extra", "additional", "another", "overpay", "plus", "top"})
-_EXTRA_AFTER = (("extra",), ("more",), ("additional",), ("on", "top"), ("a", "month"), ("per", "month"),
-                ("each", "month"), ("every", "month"), ("monthly",))  # fmt: skip
-_NEAR_WORDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +26,7 @@ class LoanSlots:
         rates: annual rates as fractions, in the order they were said; empty when none was named.
         extra: voluntary monthly payment.
         product: canonical product, such as `car_loan`; empty when none was named.
+        foreign: the last turn named an amount in a currency that the bank does not lend.
     """
 
     principal: Decimal | None = None
@@ -39,6 +34,7 @@ class LoanSlots:
     rates: tuple[Decimal, ...] = ()
     extra: Decimal | None = None
     product: str = ""
+    foreign: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -51,80 +47,60 @@ class LoanSlots:
         return tuple(name for name, there in known.items() if not there)
 
 
-def loan_slots(turns: Sequence[UserTurn], task: str, *, currency: str = "USD") -> LoanSlots:
-    """Gather the slots of a task from its latest run of turns.
+def loan_slots(turns: Sequence[UserTurn], *, currency: str = "USD") -> LoanSlots:
+    """Gather the slots of the loan question that the last turn belongs to.
 
     Args:
         turns: the caller's turns of a call.
-        task: the tool intent.
         currency: of the bank's loans; amounts of another one are none.
     """
-    slots = LoanSlots()
-    for turn in _latest_run(turns, task):
+    slots, task = LoanSlots(), ""
+    for turn in _latest_run(turns):
         if turn.tag.label == "deny":  # "no, that is not what I said": nothing before it holds
             slots = LoanSlots()
-        found = _of_turn(turn, currency, amount_known=slots.principal is not None)
-        slots = LoanSlots(
-            principal=found.principal if found.principal is not None else slots.principal,
-            terms=found.terms or slots.terms,
-            rates=found.rates or slots.rates,
-            extra=found.extra if found.extra is not None else slots.extra,
-            product=found.product or slots.product,
-        )
+        if turn.task != task:
+            slots = _carried(slots)
+        slots, task = _with_turn(slots, turn, currency), turn.task
     return slots
 
 
-def is_amount(value: TypedValue) -> bool:
-    """Whether a bare number may be an amount: recognisers drop the word dollars."""
-    return value.kind is Kind.COUNT and Decimal(str(value.value)) >= LEAST_AMOUNT
-
-
-def _latest_run(turns: Sequence[UserTurn], task: str) -> list[UserTurn]:
-    """Turns of the task at the end of the call; another topic in between closes a task, an aside does not."""
+def _latest_run(turns: Sequence[UserTurn]) -> list[UserTurn]:
+    """Turns of a task at the end of the call; another topic in between closes it, an aside does not."""
     run: list[UserTurn] = []
     for turn in reversed(turns):
-        if turn.task == task:
+        if turn.task:
             run.append(turn)
-        elif turn.task or (turn.tag.in_scope and turn.tag.label not in _ASIDES):
+        elif turn.tag.in_scope and turn.tag.label not in _ASIDES:
             break
     return run[::-1]
 
 
-def _of_turn(turn: UserTurn, currency: str, *, amount_known: bool) -> LoanSlots:
-    amounts = [value for value in turn.values if value.kind is Kind.MONEY and value.unit == currency]
-    extras = [value for value in amounts if _is_extra(turn, value)]
-    principals = [value for value in amounts if value not in extras]
-    if not principals and not amount_known:
-        principals = [value for value in turn.values if is_amount(value)]
-    products = turn.facets.get("product", ())
-    terms = [int(str(value.value)) for value in turn.values if _is_months(value)]
-    rates = _decimals(value for value in turn.values if value.kind is Kind.RATE)
+def _carried(slots: LoanSlots) -> LoanSlots:
+    """What a question leaves to one of another kind: the loan itself, not its steps or extra payments."""
+    if len(slots.terms) > 1 or len(slots.rates) > 1:
+        return LoanSlots()
+    return replace(slots, extra=None)
+
+
+def _with_turn(slots: LoanSlots, turn: UserTurn, currency: str) -> LoanSlots:
+    found = loan_values(turn, currency)
+    principals = dict.fromkeys(_numbers(found, Role.PRINCIPAL))
+    terms, rates = _numbers(found, Role.TERM), _numbers(found, Role.RATE)
     if len(set(rates)) < 2:  # "five years, that is sixty months" is one term said twice
         terms, rates = list(dict.fromkeys(terms)), list(dict.fromkeys(rates))
+    products = turn.facets.get("product", ())
+    principal = slots.principal
+    if principals:  # one of several is anybody's guess, so it is asked for
+        principal = next(iter(principals)) if len(principals) == 1 else None
     return LoanSlots(
-        principal=max(_decimals(principals), default=None),
-        terms=tuple(terms),
-        rates=tuple(rates),
-        extra=next(iter(_decimals(extras)), None),
-        product=products[0] if len(products) == 1 else "",
+        principal=principal,
+        terms=tuple(int(term) for term in terms) or slots.terms,
+        rates=tuple(rates) or slots.rates,
+        extra=next(iter(_numbers(found, Role.EXTRA)), slots.extra),
+        product=products[0] if len(products) == 1 else slots.product,
+        foreign=any(value.kind is Kind.MONEY and value.unit != currency for value in turn.values),
     )
 
 
-def _is_months(value: TypedValue) -> bool:
-    return value.kind is Kind.TERM and value.unit == "months"
-
-
-def _is_extra(turn: UserTurn, value: TypedValue) -> bool:
-    """Whether the words around an amount, up to the values beside it, make it an extra payment."""
-    start = max((other.end for other in turn.values if other.end <= value.start), default=0)
-    followers = [other for other in turn.values if other.start >= value.end]
-    end = min((other.start for other in followers), default=len(turn.text))
-    before = words(turn.text[start : value.start])[-_NEAR_WORDS:]
-    after = tuple(words(turn.text[value.end : end]))
-    if any(follower.kind is Kind.MONEY for follower in followers) and after in {("extra",), ("additional",)}:
-        after = ()  # it belongs to the amount behind it: "twenty thousand, extra fifty"
-    return bool(_EXTRA_BEFORE & set(before)) or any(after[: len(sign)] == sign for sign in _EXTRA_AFTER)
-
-
-def _decimals(values: Iterable[TypedValue]) -> list[Decimal]:
-    return [Decimal(str(value.value)) for value in values]
+def _numbers(found: Iterable[LoanValue], role: Role) -> list[Decimal]:
+    return [Decimal(str(item.value.value)) for item in found if item.role is role]

@@ -11,20 +11,20 @@ from serving.call.caller import CallerLine
 from serving.call.faults import fault
 from serving.call.record import CallRecord, TurnRecord
 from serving.call.session import CallSession
-from serving.errors import MissingError, UnavailableError
+from serving.errors import MissingError, RefusedError, UnavailableError
 
 MAX_CALLS = 200
 """Calls in progress at a time; the next one is refused at once (design D9)."""
 IDLE_S = 600.0
 """A typed call without a turn for this long has been left; it is ended and recorded, seconds."""
-TURN_WAIT_S = 30.0
-"""How long a turn waits for the turn before it of the same call, seconds."""
 
 
 @dataclass(slots=True)
 class _Open:
     session: CallSession
     last_turn: float
+    leaving: bool = False
+    """Somebody waits for the turn in progress, to hang up then."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -34,22 +34,14 @@ class OpenCalls:
     Args:
         counted: told the number of calls whenever it changes.
         now: monotonic seconds.
-        turn_wait_s: see `TURN_WAIT_S`.
     """
 
-    def __init__(
-        self,
-        *,
-        counted: Callable[[int], None],
-        now: Callable[[], float] = time.monotonic,
-        turn_wait_s: float = TURN_WAIT_S,
-    ) -> None:
+    def __init__(self, *, counted: Callable[[int], None], now: Callable[[], float] = time.monotonic) -> None:
         self._calls: dict[str, _Open] = {}
         self._admission = threading.Lock()
         self._closed = False
         self._counted = counted
         self._now = now
-        self._turn_wait_s = turn_wait_s
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -79,13 +71,15 @@ class OpenCalls:
     def turn(self, call_id: str, text: str) -> tuple[TurnRecord, bool]:
         """Take one turn; returns its record and whether the call is over.
 
+        A turn never waits for another one: each that did would keep a thread from all other calls.
+
         Raises:
             MissingError: no such call in progress.
-            UnavailableError: the turn before has not ended for long.
+            RefusedError: the turn before is still being answered.
         """
         call = self._find(call_id)
-        if not call.lock.acquire(timeout=self._turn_wait_s):
-            raise UnavailableError("The turn before is still being answered.", advice="Wait for its answer.")
+        if not call.lock.acquire(blocking=False):
+            raise RefusedError("The turn before is still being answered.", advice="Wait for its answer.")
         try:
             if _over(call):
                 raise _gone(call_id)
@@ -103,8 +97,13 @@ class OpenCalls:
 
         Raises:
             MissingError: no such call in progress.
+            RefusedError: somebody is hanging up already.
         """
         call = self._find(call_id)
+        with self._admission:
+            if call.leaving:
+                raise RefusedError("This call is being ended already.", advice="Wait for its end.")
+            call.leaving = True
         with call.lock:
             call.session.hang_up()
         self._forget(call_id)

@@ -4,23 +4,26 @@ Calls run beside each other, and every answer belongs to the adapter that its ca
 sockets is not served here.
 """
 
-import signal
+import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from loguru import logger
 from pydantic import BaseModel, Field
 
 from serving.call.faults import fault
 from serving.call.runtime import Runtime
-from serving.errors import Category, VoicebotError
+from serving.errors import Category, InvalidInputError, UnavailableError, VoicebotError
 from serving.plain import plain
 from serving.services.open_calls import OpenCalls
+from serving.services.stopping import stopped_by_sigterm
 from serving.telemetry.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 _MAX_TEXT = 20_000
 """Characters of a request; the call's own, lower limit answers politely."""
 _HOUSEKEEPING_S = 30.0
+_ROUNDS_TO_SWEEP = 120
+"""Housekeeping's rounds from one search for lost calls to the next: an hour."""
 _STATUS = {
     Category.INVALID_INPUT: 422,
     Category.REFUSED: 409,
@@ -57,8 +62,13 @@ def create_app(runtime: Runtime, calls: OpenCalls) -> FastAPI:
 
     @app.exception_handler(VoicebotError)
     async def explain(_request: Request, error: VoicebotError) -> JSONResponse:
-        body = {"error": error.message, "advice": error.advice, "category": error.category.value}
-        return JSONResponse(body, status_code=_STATUS[error.category])
+        return _explained(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def explain_request(_request: Request, error: RequestValidationError) -> JSONResponse:
+        # What was sent is not repeated: it may be personal, and it may be what no answer can hold.
+        said = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}." for item in error.errors()]
+        return _explained(InvalidInputError(" ".join(said), advice="docs/operations.md shows what is sent."))
 
     # These two do nothing slow, and must answer while every worker thread waits for a turn.
     @app.get("/healthz")
@@ -96,32 +106,47 @@ def create_app(runtime: Runtime, calls: OpenCalls) -> FastAPI:
     return app
 
 
+def _explained(error: VoicebotError) -> JSONResponse:
+    body = {"error": error.message, "advice": error.advice, "category": error.category.value}
+    return JSONResponse(body, status_code=_STATUS[error.category])
+
+
 def serve(settings: "Settings") -> None:
-    """Run the server until it is stopped; calls in progress are then ended and recorded."""
+    """Run the server until it is stopped; calls in progress are then ended and recorded.
+
+    Raises:
+        UnavailableError: its address is in use.
+    """
     import uvicorn
 
-    with Runtime(settings, voice=False) as runtime:
+    with _bound(settings) as listener, Runtime(settings, voice=False) as runtime:
         calls = OpenCalls(counted=runtime.metrics.active_calls.set)
         app = create_app(runtime, calls)
         with stopped_by_sigterm(), _housekeeping(runtime, calls):
-            uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning")
+            logger.info("listens on {}:{}", *listener.getsockname()[:2])
+            with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it has stopped
+                uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 @contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into `SystemExit`, so that everything that is open is closed.
+def _bound(settings: "Settings") -> Iterator[socket.socket]:
+    """The server's socket, taken before anything is loaded; it listens when uvicorn takes it over.
 
-    After its own shutdown uvicorn raises the signal again; by default that ends the process on the spot.
+    Raises:
+        UnavailableError: the address is in use, or none of this machine's.
     """
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(0)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no host name"
+            raise UnavailableError(
+                f"The server cannot have {settings.host}:{settings.port}: {why}.",
+                advice="Stop what uses that port, or set VOICEBOT_PORT to another (and VOICEBOT_HOST).",
+            ) from error
+        yield listener
 
 
 @contextmanager
@@ -130,10 +155,14 @@ def _housekeeping(runtime: Runtime, calls: OpenCalls) -> Iterator[None]:
     stop = threading.Event()
 
     def work() -> None:
-        while not stop.wait(_HOUSEKEEPING_S):
+        for done in count(1):
+            if stop.wait(_HOUSEKEEPING_S):
+                return
             try:
                 calls.end_idle()
                 runtime.save_set_aside()
+                if done % _ROUNDS_TO_SWEEP == 0:
+                    runtime.end_lost_calls()
             except Exception as error:
                 logger.error("housekeeping failed and goes on: {}", fault("housekeeping", error))
 

@@ -6,19 +6,20 @@ its pronunciation dictionary, once per text: the folder is named by the text's h
 complete or not at all.
 """
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.errors import InvalidInputError, MissingError
+from serving.errors import InvalidInputError, MissingError, UnavailableError
+from serving.files import new_folder, writing_to
 from serving.speech.espeak_tts import espeak_library
-from serving.speech.ngram import train_ngram
+from serving.speech.ngram import NgramModel, train_ngram
 from serving.speech.number_phrases import standalone_phrases, with_other_values
 from serving.speech.pronunciation import pronounce, read_dictionary, write_dictionary
 from serving.speech.sentences import speakable_sentences
@@ -99,6 +100,7 @@ def build_language_model(lines: Iterable[str], folder: Path) -> LanguageModelFil
     Raises:
         InvalidInputError: no line holds a word.
         MissingError: pocketsphinx or espeak-ng is not installed.
+        UnavailableError: the folder cannot be written.
     """
     sentences = [words for words in map(words_of, lines) if words]
     if not sentences:
@@ -108,31 +110,27 @@ def build_language_model(lines: Iterable[str], folder: Path) -> LanguageModelFil
     found = _load(target, digest)
     if found is not None:
         return found
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
-    try:
-        _write(sentences, digest, temporary)
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.rename(target)
-    except OSError:
-        # Another process may have put the same model there first; that one is as good.
-        if _load(target, digest) is None:
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    built = _load(target, digest)
-    if built is None:
-        raise MissingError(f"The language model {target} disappeared while it was built.")
-    return built
-
-
-def _write(sentences: Sequence[Sequence[str]], digest: str, folder: Path) -> None:
-    """Write the three files of a model; the n-gram's name tells records which text it is from."""
     known = read_dictionary(bundled_dictionary())
     pronunciations = pronounce(
         {word for sentence in sentences for word in sentence}, known, espeak_library().phonemes
     )
     model = train_ngram([[word for word in sentence if word in pronunciations] for sentence in sentences])
+    # Another process may put the same model there first; that one is as good.
+    with contextlib.suppress(FileExistsError), writing_to(folder), new_folder(target) as temporary:
+        _write(model, pronunciations, digest, temporary)
+        if _load(target, digest) is None:
+            shutil.rmtree(target, ignore_errors=True)
+    built = _load(target, digest)
+    if built is None:
+        raise UnavailableError(
+            f"The language model {target} could not be put in place, or disappeared again.",
+            advice=f"Remove {target} and start again.",
+        )
+    return built
+
+
+def _write(model: NgramModel, pronunciations: dict[str, list[str]], digest: str, folder: Path) -> None:
+    """Write the three files of a model; the n-gram's name tells records which text it is from."""
     lm, dictionary = folder / f"bank-{digest[:8]}.arpa", folder / f"bank-{digest[:8]}.dict"
     with lm.open("w", encoding="utf-8") as stream:
         model.write(stream)

@@ -13,7 +13,10 @@ Where speech is ambiguous, the reading is fixed here, and the tests hold it:
 * "a year" is a term only where it is not "per year"; "years old" is a COUNT. Half a month is 15 days.
 * A spoken number beyond 100 years, or a rate beyond 1,000 %, was two numbers ("twenty thousand | sixty
   months"). "five to seven years", "36, 48 or 60 months" share their unit.
-* "five dollars ten" has ten cents. Amounts are never negative: a sign is not part of the value.
+* "five dollars ten" has ten cents.
+* Nothing below zero is a value: "minus fifty dollars", "-$50" are none. Figures whose marks could mean two
+  things are none either: "20,50 dollars", "1,5 percent", "20.000 dollars", "1e5".
+* The answer to a question for a term may leave out the unit: 60 is months, 5 is years (see `context`).
 * `$` and "dollars" are the caller's own dollars, else US dollars; cents are the caller's currency. A bare
   amount has the currency of the only other one in the text.
 * A day without a year is the next such day when today is known, else it has the year `NO_YEAR`. 5/3 is
@@ -34,6 +37,9 @@ Where speech is ambiguous, the reading is fixed here, and the tests hold it:
 * "one" is no number where it stands for a thing ("this one", "get one").
 * NAME needs a cue; weak ones ("this is", "it's for") also need "speaking" or "calling", two capitals, or a
   common given name.
+  A common given name alone is one before "here" or "speaking", after "pay" or "send it to", or written
+  "Maria Lopez".
+* ADDRESS is a house number, up to three words, and "street" or its like; SECRET is what a password "is".
 """
 
 from serving.spoken.calendar import NO_YEAR

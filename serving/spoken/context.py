@@ -45,6 +45,8 @@ _NO_ONE_AFTER = AMOUNT_ENDS | frozenset(
 """After these "one" stands for a thing that was named before."""
 _HIGHEST_RATE = 100
 """Per cent that a number without a unit may mean."""
+_MOST_YEARS = 40
+_LONGEST_TERM = 600
 _PERIODS = frozenset({"week", "month", "year"})
 _SHORT_ANSWER = 3
 """In so few words "one" answers "how many"."""
@@ -76,11 +78,22 @@ def _settle(
     rate = value_of(quantity.run, percent) if len(quantity.run.numbers) > 1 else quantity.value
     if expect is Kind.RATE or (rate <= _HIGHEST_RATE and _is_rate(reading, quantity, follower)):
         return with_unit(rate, percent, quantity.first, quantity.last, quantity.run)
+    if expect is Kind.TERM and quantity.unit is None and (unit := _term_unit(quantity)) is not None:
+        return with_unit(quantity.value, unit, quantity.first, quantity.last, quantity.run)
     if expect is Kind.MONEY or _is_money(reading, quantity, follower):
         amount = _price(quantity) or quantity.value
         unit = Unit(Kind.MONEY, currency, 1, 1, quantity.last)
         return with_unit(amount, unit, quantity.first, quantity.last, quantity.run)
     return quantity
+
+
+def _term_unit(quantity: Quantity) -> Unit | None:
+    """Years or months, as loans have them: 5 and 30 are years, 12, 60 and 66 months."""
+    count = quantity.value
+    if count != count.to_integral_value() or not 1 <= count <= _LONGEST_TERM:
+        return None
+    years = count <= _MOST_YEARS and count % 12 != 0
+    return Unit(Kind.TERM, "months", 1, 12 if years else 1, quantity.last)
 
 
 def _price(quantity: Quantity) -> Decimal | None:

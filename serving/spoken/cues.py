@@ -103,6 +103,7 @@ def match_phrase(
 _INDEX = index_phrases(_PHRASES)
 _LOOK_BACK = 12
 _WEAK = frozenset({Cue.SOME_CARD, Cue.SOME_ACCOUNT})
+_ENDS = frozenset({"", ".", "?", "!", ";", "please", "thanks", "okay", "ok"})
 _LAST = ("last", "final")
 
 
@@ -131,17 +132,24 @@ class Cues:
         return weak
 
     def after(self, words: Sequence[str], index: int) -> Cue:
-        """The cue that follows as in "1234 | is my pin"."""
+        """The cue that follows as in "1234 | is my pin", or "1234 | , my pin" where that is all."""
         if words[index] == ",":
             index += 1
         if words[index] not in {"is", "was", "that's", "it's", "are"}:
-            return Cue.NONE
+            return self._trailing(words, index)
         for at in range(index + 1, index + 4):
             if at in self.by_start:
                 return self.by_start[at]
             if words[at] not in {"my", "the", "our", "new", "is", "account", "card"}:
                 break
         return Cue.NONE
+
+    def _trailing(self, words: Sequence[str], index: int) -> Cue:
+        """As in "0420 | my pin" at the end of a sentence: "300, my pin is blocked" gives none."""
+        if words[index] not in {"my", "the", "our"} or index + 1 not in self.by_start:
+            return Cue.NONE
+        end = next(at for at in range(index + 2, len(words)) if at in self.by_end)
+        return self.by_start[index + 1] if words[end] in _ENDS else Cue.NONE
 
 
 def find_cues(reading: Reading) -> Cues:
@@ -150,7 +158,11 @@ def find_cues(reading: Reading) -> Cues:
     by_start: dict[int, Cue] = {}
     index = 0
     while index < reading.size:
-        found = match_phrase(reading.words, index, _INDEX) or _last_four(reading, index)
+        found = (
+            match_phrase(reading.words, index, _INDEX)
+            or _with_is(reading.words, index)
+            or _last_four(reading, index)
+        )
         if found is None:
             index += 1
             continue
@@ -160,6 +172,14 @@ def find_cues(reading: Reading) -> Cues:
             reading.blank(index, end)
         index = end
     return Cues(by_end, by_start)
+
+
+def _with_is(words: Sequence[str], index: int) -> tuple[int, Cue] | None:
+    """As in "pin's" for "pin is"."""
+    bare = words[index].removesuffix("'s")
+    if bare == words[index]:
+        return None
+    return next(((index + 1, cue) for rest, cue in _INDEX.get(bare, ()) if not rest), None)
 
 
 def _last_four(reading: Reading, index: int) -> tuple[int, Cue] | None:

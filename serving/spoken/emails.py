@@ -10,6 +10,12 @@ _JOINERS = {
     "plus": "+", "+": "+", "minus": "-", "'": "'",
 }  # fmt: skip
 _DOTS = frozenset({"dot", "."})
+_SOUNDS = FILLERS - _JOINERS.keys()
+_SOUND = "uh"
+_HIDDEN = frozenset({"at", "dot"})
+_BRACKETS = frozenset("()[]{}<>")
+_PROVIDERS = word_set("gmail googlemail hotmail outlook yahoo ymail icloud aol protonmail gmx comcast msn")
+"""Domains that callers name without their end: "jsmith at hotmail"."""
 _LONGEST_LOCAL = 24
 _LONGEST_DOMAIN = 12
 _LOOSE_WORDS = 2
@@ -23,28 +29,49 @@ _NOT_LOCAL = word_set(
     yes you your
     """
 )
+_NO_ACCOUNT = _NOT_LOCAL | word_set(
+    "work works worked working job employed employee fraud scam phishing support address somebody someone"
+)
+"""What stands before the name of a provider that is a place and no part of an address."""
 
 
 def take_emails(reading: Reading) -> None:
     """Record every e-mail address; the value is lower case without blanks."""
+    _open_brackets(reading.words)
     for index in range(1, reading.size):
         if reading.words[index] in {"@", "at"}:
             _take(reading, index)
 
 
+def _open_brackets(words: list[str]) -> None:
+    """Turn "(at)" and "[dot]" into the bare words: the brackets become sounds, which are passed over."""
+    for at in range(1, len(words) - 1):
+        if words[at] in _HIDDEN and words[at - 1] in _BRACKETS and words[at + 1] in _BRACKETS:
+            words[at - 1] = words[at + 1] = _SOUND
+
+
 def _take(reading: Reading, index: int) -> None:
     domain, last = _domain(reading, index + 1)
+    written = reading.words[index] == "@"
+    named = not domain and (reading.words[index + 1] in _PROVIDERS or (written and _is_tight(reading, index)))
+    if named:
+        domain, last = reading.words[index + 1], index + 2
     if not domain:
         return
-    written = reading.words[index] == "@"
     local, first = _local(reading, index - 1, written=written)
-    if local:
+    if local and not (named and (reading.words[index - 1] in _NO_ACCOUNT or local.isdecimal())):
         reading.take(Kind.EMAIL, f"{local}@{domain}", first, last)
+
+
+def _is_tight(reading: Reading, index: int) -> bool:
+    """As in "jsmith@work", which nothing but an address looks like."""
+    touched = reading.adjacent(index - 1) and reading.adjacent(index)
+    return touched and reading.words[index + 1].isalpha() and reading.words[index - 1][:1].isalnum()
 
 
 def _domain(reading: Reading, index: int) -> tuple[str, int]:
     """As in "gmail dot com", "mail.example.co.uk" from token `index` on; needs at least one dot."""
-    words, at, last = reading.words, index, index
+    words, at, last = reading.words, _past_sounds(reading.words, index), index
     parts: list[str] = []
     dotted = False
     while at < min(reading.size, index + _LONGEST_DOMAIN):
@@ -52,20 +79,27 @@ def _domain(reading: Reading, index: int) -> tuple[str, int]:
         if not piece:
             break
         parts.append(piece)
-        at = last = after
+        last, at = after, _past_sounds(words, after)
         dot = words[at] in _DOTS
         if dot and words[at] == "." and not (reading.adjacent(at) and reading.adjacent(at - 1)):
             break
         if dot or (words[at] in {"-", "dash", "hyphen"}):
-            following, _ = _part(reading, at + 1)
+            behind = _past_sounds(words, at + 1)
+            following, _ = _part(reading, behind)
             if not following:
                 break
             parts.append("." if dot else "-")
             dotted |= dot
-            at += 1
+            at = behind
         elif dotted or not _continues(words, at):
             break
     return ("".join(parts), last) if dotted else ("", index)
+
+
+def _past_sounds(words: list[str], at: int) -> int:
+    while words[at] in _SOUNDS:
+        at += 1
+    return at
 
 
 def _continues(words: list[str], at: int) -> bool:
@@ -91,7 +125,7 @@ def _local(reading: Reading, index: int, *, written: bool) -> tuple[str, int]:
     loose, first = 0, index + 1
     while at >= 0 and index - at < _LONGEST_LOCAL:
         word = words[at]
-        if word in FILLERS and word not in _JOINERS:
+        if word in _SOUNDS:
             at -= 1
             continue
         if not word or not (word[0].isalnum() or word in _JOINERS):

@@ -17,7 +17,7 @@ _DIVISORS = frozenset({"2", "3", "4", "5", "8"})
 
 
 def written_number(reading: Reading, index: int) -> Number | None:
-    """Digits as they stand, with grouping or a decimal point."""
+    """Digits as they stand, with grouping or a decimal point; other marks make them no quantity."""
     words, word = reading.words, reading.words[index]
     if not reading.written[index]:
         return None
@@ -32,7 +32,8 @@ def written_number(reading: Reading, index: int) -> Number | None:
         return _space_grouped(reading, index) or Number(index, index + 1, Decimal(word), word, shape)
     digits = word.replace(",", "").replace(".", "")
     if amount is None:
-        return Number(index, index + 1, Decimal(digits), digits, Shape.PLAIN)
+        last = index + 2 if magnitude(words, index + 1) else index + 1
+        return Number(index, last, Decimal(digits), digits, Shape.MARKED)
     return Number(index, index + 1, Decimal(amount), digits, Shape.QUANTITY)
 
 

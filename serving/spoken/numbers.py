@@ -99,7 +99,7 @@ def _fraction_alone(words: Sequence[str], index: int) -> Number | None:
 def _with_fraction(reading: Reading, number: Number) -> Number:
     """As in "six | and a half", "a million | and a half", "6 1/2", "6½"."""
     words, after = reading.words, number.last
-    if number.value != number.value.to_integral_value() or number.shape is Shape.FRACTION:
+    if number.value != number.value.to_integral_value() or number.shape in {Shape.FRACTION, Shape.MARKED}:
         return number
     if words[after] in VULGAR:
         found = fraction(words, after)
@@ -120,7 +120,9 @@ def _scaled(words: Sequence[str], number: Number) -> Number:
     """As in "one point five | million", "20 | k"."""
     scale = magnitude(words, number.last)
     value = number.value * scale
-    if not scale or value >= LARGEST or (number.tail and number.shape is Shape.QUANTITY):
+    if number.shape is Shape.MARKED or not scale or value >= LARGEST:
+        return number
+    if number.tail and number.shape is Shape.QUANTITY:
         return number
     digits = str(int(value)) if value == value.to_integral_value() else ""
     money = number.money or words[number.last] in MONEY_MAGNITUDES

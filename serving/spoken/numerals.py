@@ -25,6 +25,8 @@ class Shape(StrEnum):
     """With a magnitude, grouping commas, a decimal point or a fraction."""
     FRACTION = "fraction"
     """A bare fraction; it means nothing without a unit."""
+    MARKED = "marked"
+    """Figures with marks that no number has ("20,50"): digits of a string perhaps, never a quantity."""
     ARTICLE = "article"
     """"a" before a unit: one of it."""
 

@@ -7,6 +7,7 @@ longer forms before shorter ones. A taken token is out of play for all that foll
 from collections.abc import Sequence
 from datetime import date
 
+from serving.spoken.addresses import take_addresses
 from serving.spoken.calendar import Calendar, birth_date
 from serving.spoken.context import settle
 from serving.spoken.cues import Cue, Cues, find_cues, index_phrases, match_phrase
@@ -19,6 +20,7 @@ from serving.spoken.people import take_names
 from serving.spoken.quantities import Quantity, find_quantities
 from serving.spoken.references import take_references
 from serving.spoken.runs import find_runs
+from serving.spoken.secrets import take_passwords
 from serving.spoken.text import Reading, read
 from serving.spoken.values import Kind, TypedValue, Value
 
@@ -27,7 +29,12 @@ _NO_VALUES = index_phrases({True: ("401 k", "401 ( k )", "four oh one k", "four 
 
 
 def parse(
-    text: str, *, currency: str = "USD", today: date | None = None, expect: Kind | None = None
+    text: str,
+    *,
+    currency: str = "USD",
+    today: date | None = None,
+    expect: Kind | None = None,
+    unsigned: bool = False,
 ) -> tuple[TypedValue, ...]:
     """Read every value that a text says or writes.
 
@@ -41,6 +48,8 @@ def parse(
             dates are not values, and a day without a year gets the year `NO_YEAR`.
         expect: what the bot has just asked for; types a bare answer ("one two three four" to the question
             for a passcode) that nothing in the text itself explains.
+        unsigned: read "minus fifty dollars" as fifty dollars, for a voice that says the sign itself; without
+            it nothing below zero is a value.
 
     Returns:
         Values in order of their start, never overlapping; spans count characters of `text`.
@@ -50,7 +59,9 @@ def parse(
         found = match_phrase(reading.words, index, _NO_VALUES)
         if found is not None:
             reading.blank(index, found[0])
+    take_passwords(reading)
     take_emails(reading)
+    take_addresses(reading)
     take_names(reading, expected=expect is Kind.NAME)
     cues = find_cues(reading)
     take_references(reading, cues)
@@ -58,7 +69,7 @@ def parse(
     _take_dates(reading, cues, calendar, expect)
     runs = find_runs(reading, cues, with_homophones(reading, cues, read_numbers(reading)))
     runs = take_identifiers(reading, runs, Surroundings(cues, calendar, currency, expect))
-    quantities = find_quantities(reading, runs, currency)
+    quantities = find_quantities(reading, runs, currency, unsigned=unsigned)
     for quantity in settle(reading, quantities, currency, expect):
         reading.values.append(_typed(reading, quantity))
     return _in_order(reading.values)
@@ -67,7 +78,7 @@ def parse(
 def entities(text: str, *, currency: str = "USD") -> tuple[str, ...]:
     """What a recogniser must not get wrong in a text: canonical values, and digit strings as digits.
 
-    Names and e-mail addresses are left out; digit strings keep their leading zeros ("digits:0420").
+    Names, addresses and passwords are left out; digit strings keep their leading zeros ("digits:0420").
     """
     found = []
     for value in parse(text, currency=currency):
@@ -75,7 +86,7 @@ def entities(text: str, *, currency: str = "USD") -> tuple[str, ...]:
             found.append(value.canonical())
         elif value.kind is Kind.BIRTH_DATE:
             found.append(f"{Kind.DATE}:{value.value}")
-        elif value.kind not in {Kind.NAME, Kind.EMAIL}:
+        elif value.kind not in {Kind.NAME, Kind.EMAIL, Kind.SECRET, Kind.ADDRESS}:
             found.append(f"digits:{value.value}")
     return tuple(found)
 

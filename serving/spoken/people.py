@@ -2,7 +2,8 @@
 
 A strong cue is followed by a name unless its first word cannot be one ("my name is on the card"). A weak
 cue ("this is", "i'm", "it's for") needs more: "speaking" or "calling" after the name, capitals, or a
-common given name. No list of family names is used, so a name without any cue is not found.
+common given name. Whom money goes to ("pay", "send it to") needs a common given name. No list of family
+names is used, so another name without any cue is not found.
 """
 
 from enum import IntEnum
@@ -15,6 +16,10 @@ from serving.spoken.values import Kind
 
 
 class _Trust(IntEnum):
+    TO = -2
+    """As in "to": needs a word for money before it and a known given name."""
+    KNOWN = -1
+    """As in "pay": needs a known given name."""
     WEAK = 0
     """As in "this is": needs a closing word, capitals or a known given name."""
     TITLE = 1
@@ -29,20 +34,33 @@ _CUES = index_phrases(
             "name is", "name's", "name was", "names are", "full name is", "first name is", "last name is",
             "surname is", "family name is", "maiden name is", "maiden name was", "maiden name",
             "name on the account is", "name on the card is", "name on it is", "account holder is",
-            "cardholder is", "card holder is", "holder's name is", "payee is", "payee name is",
-            "beneficiary is", "i'm called", "i am called", "in the name of", "under the name of",
-            "under the name", "surname", "last name", "full name", "first name",
+            "cardholder is", "card holder is", "cardholder's name is", "holder's name is", "payee is",
+            "payee name is", "beneficiary is", "i'm called", "i am called", "in the name of",
+            "under the name of", "under the name", "surname", "last name", "full name", "first name",
         ),
         _Trust.TITLE: ("mr", "mister", "mrs", "ms", "dr"),
         _Trust.WEAK: (
             "this is", "i'm", "im", "i am", "it's", "its", "it is", "it's for", "its for", "it is for",
             "this is for", "on behalf of", "speaking with", "speaking to", "call me", "name of",
             "husband", "wife", "son", "daughter", "brother", "sister", "mother", "father", "partner",
+            "cardholder", "card holder", "account holder", "payee", "beneficiary", "recipient", "belongs to",
+            "belonging to", "payable to",
         ),
+        _Trust.KNOWN: ("pay", "paid", "paying", "wire", "and"),
+        _Trust.TO: ("to", "from", "for", "by"),
     }
 )  # fmt: skip
 _CLOSING = frozenset({"speaking", "calling", "phoning", "ringing"})
 _LONGEST_NAME = 4
+_SHORT_NAME = 2
+"""Words that go with a given name where nothing says that a name follows."""
+_MONEY = word_set(
+    """
+    send sends sent sending transfer transfers transferred transferring pay paid paying wire wired wiring
+    give gave money payment payments payee cheque check deposit refund received receive belongs standing
+    """
+)
+_REACH = 9
 _SPELLED = 3
 """From so many single letters on, letters spell a name."""
 _PARTICLES = frozenset(
@@ -52,7 +70,7 @@ _TITLES = frozenset({"mr", "mister", "mrs", "ms", "miss", "dr", "doctor"})
 _ALSO_WORDS = frozenset({"will", "bill", "may", "june", "april"})
 """Names that a strong cue makes of everyday words."""
 _SPELLING_CUES = frozenset({"spelled", "spelt", "spelling", "that's"})
-_NO_NAMES = (
+NO_NAMES = (
     word_set(
         """
         a about account actually afraid after again age ago all almost already also always am amazon
@@ -79,8 +97,8 @@ _NO_NAMES = (
         tired to today told tomorrow too travel traveling travelling treble triple trying tuesday tuition
         two ugh unable uncertain unclear under unhappy unless until up updated upset urgent us use used
         using vacation very visa waiting want wanting was wasn't way we wedding wednesday were what what's
-        when where which while who why will with without wondering work working worried would wrong yeah yes
-        yesterday yet you your yours zip
+        when where which while who why will with without wondering work working worried would written wrong
+        yeah yes yesterday yet you your yours zip
         """
     )
     | FILLERS
@@ -93,17 +111,19 @@ _NO_NAMES = (
 def take_names(reading: Reading, *, expected: bool = False) -> None:
     """Record every name; with `expected` the text answers the question for one."""
     index = 0
-    if expected and not any(match_phrase(reading.words, at, _CUES) for at in range(reading.size)):
+    if expected and not any(_is_cue(reading.words, at) for at in range(reading.size)):
         while index < reading.size and reading.words[index] in FILLERS | {"yes", "yeah", "sure", "okay", ","}:
             index += 1
         index = _take(reading, index, _Trust.STRONG) or index
     while index < reading.size:
         found = match_phrase(reading.words, index, _CUES)
-        if found is None:
-            index += 1
-            continue
-        after, trust = found
-        index = _take(reading, after, trust) or index + 1
+        taken = _take_unled(reading, index) if found is None else _take(reading, *found)
+        index = taken or index + 1
+
+
+def _is_cue(words: list[str], index: int) -> bool:
+    found = match_phrase(words, index, _CUES)
+    return found is not None and found[1] >= _Trust.WEAK
 
 
 def _take(reading: Reading, index: int, trust: _Trust) -> int:
@@ -113,7 +133,9 @@ def _take(reading: Reading, index: int, trust: _Trust) -> int:
         first += 1
         if words[first] == "." and words[first - 1] in _TITLES:
             first += 1
-    last, parts = _collect(reading, first, also=_ALSO_WORDS if trust else frozenset())
+    longest = _LONGEST_NAME if trust >= _Trust.WEAK else _SHORT_NAME
+    also = _ALSO_WORDS if trust > _Trust.WEAK else frozenset[str]()
+    last, parts = _collect(reading, first, longest, also=also)
     if not parts or not _trusted(reading, first, last, parts, trust):
         return 0
     reading.take(Kind.NAME, " ".join(_titled(part) for part in parts), first, last)
@@ -121,18 +143,34 @@ def _take(reading: Reading, index: int, trust: _Trust) -> int:
     return last
 
 
-def _collect(reading: Reading, first: int, *, also: frozenset[str]) -> tuple[int, list[str]]:
+def _take_unled(reading: Reading, index: int) -> int:
+    """A known given name with "here" or "speaking" behind it, or written "Maria Lopez"."""
+    if reading.words[index] not in GIVEN_NAMES:
+        return 0
+    last, parts = _collect(reading, index, _SHORT_NAME)
+    closed = reading.words[last] in _CLOSING | {"here"}
+    if not closed and not (len(parts) > 1 and _capital(reading, index, last)):
+        return 0
+    reading.take(Kind.NAME, " ".join(_titled(part) for part in parts), index, last)
+    return last
+
+
+def _collect(
+    reading: Reading, first: int, longest: int, *, also: frozenset[str] = frozenset()
+) -> tuple[int, list[str]]:
     """Words that may be a name from token `first` on: end token and parts."""
     words, at, parts = reading.words, first, list[str]()
-    while at < reading.size and len(parts) < _LONGEST_NAME:
+    while at < reading.size and len(parts) - len(_PARTICLES.intersection(parts)) < longest:
         letters = _letters(words, at)
         if letters >= _SPELLED:
             return at + letters, parts or ["".join(words[at : at + letters])]
         word = words[at]
-        if not word or not word[0].isalpha() or (word in _NO_NAMES and not (at == first and word in also)):
+        if not word or not word[0].isalpha() or (word in NO_NAMES and not (at == first and word in also)):
             break
-        parts.append(word)
+        parts.append(word.removesuffix("'s"))
         at += 1
+        if parts[-1] != word:
+            break
         if words[at] == "." and len(word) == 1:
             at += 1
         while (
@@ -155,14 +193,20 @@ def _letters(words: list[str], at: int) -> int:
 
 
 def _trusted(reading: Reading, first: int, last: int, parts: list[str], trust: _Trust) -> bool:
-    if trust is not _Trust.WEAK:
+    if trust > _Trust.WEAK:
         return True
+    if trust < _Trust.WEAK:
+        led = trust is _Trust.KNOWN or not _MONEY.isdisjoint(reading.words[max(0, first - _REACH) : first])
+        return led and parts[0] in GIVEN_NAMES
     if reading.words[last] in _CLOSING or parts[0] in GIVEN_NAMES:
         return True
-    if len(parts) < 2 or reading.text.isupper():
-        return False
+    return len(parts) > 1 and _capital(reading, first, last)
+
+
+def _capital(reading: Reading, first: int, last: int) -> bool:
+    """Whether words are written as names are, in a text that is not all capitals."""
     originals = [reading.text[reading.starts[at] : reading.ends[at]] for at in range(first, last)]
-    return all(word[0].isupper() and word[1:].islower() for word in originals)
+    return not reading.text.isupper() and all(word[0].isupper() and word[1:].islower() for word in originals)
 
 
 def _take_spelling(reading: Reading, index: int) -> None:

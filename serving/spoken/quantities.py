@@ -4,11 +4,12 @@ Neighbours help each other: "five dollars | ten cents", "a year | and a half", "
 What a bare number means by its surroundings is decided afterwards (see `context`).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 
-from serving.spoken.lexicon import AMOUNT_ENDS, FILLERS, MAGNITUDES, MAJOR
+from serving.spoken.lexicon import AMOUNT_ENDS, DOLLAR_PREFIXES, FILLERS, MAGNITUDES, MAJOR, SYMBOLS
 from serving.spoken.numbers import read_number
 from serving.spoken.numerals import Number, Shape
 from serving.spoken.runs import Run
@@ -46,11 +47,23 @@ class Quantity:
     unit: Unit | None = None
 
 
-def find_quantities(reading: Reading, runs: Sequence[Run], currency: str) -> list[Quantity]:
-    """All quantities of the given runs, in order; a bare number is a COUNT."""
+def find_quantities(
+    reading: Reading, runs: Sequence[Run], currency: str, *, unsigned: bool = False
+) -> list[Quantity]:
+    """All quantities of the given runs, in order; a bare number is a COUNT.
+
+    A number that is written or said as less than zero is none, nor is one that it is taken off, unless
+    numbers are wanted `unsigned`.
+    """
     found: list[Quantity] = []
     for run in runs:
+        if _illegible(reading, run):
+            continue
         for quantity in _read(reading, run, currency):
+            if not unsigned and (sign := _minus_before(reading, quantity.first)) is not None:
+                if found and found[-1].last >= sign:
+                    found.pop()
+                continue
             merged = _merge(reading, found[-1], quantity) if found else None
             if merged is not None:
                 found[-1] = merged
@@ -64,20 +77,56 @@ def _meaningless(quantity: Quantity) -> bool:
     return quantity.unit is None and number is not None and number.shape in {Shape.FRACTION, Shape.ARTICLE}
 
 
+def _illegible(reading: Reading, run: Run) -> bool:
+    """Whether figures can be no quantity: "20,50", "1e5", "20.000", "x100"."""
+    if any(number.shape is Shape.MARKED for number in run.numbers):
+        return True
+    first, last = run.first, run.last
+    before = reading.words[first - 1] if first else ""
+    if reading.written[first] and before.isalpha() and before not in _BEFORE and reading.adjacent(first - 1):
+        return True
+    digits_on = reading.words[last].isalpha() and reading.adjacent(last - 1) and reading.written[last + 1]
+    return reading.written[last - 1] and digits_on and reading.adjacent(last)
+
+
+_THOUSANDTHS = re.compile(r"[0-9]{1,3}\.[0-9]{3}")
+"""Twenty or twenty thousand, if it is money: nobody can tell."""
+_BEFORE = MAJOR.keys() | DOLLAR_PREFIXES.keys()
+_MINUS = frozenset({"minus", "negative"})
+
+
+def _minus_before(reading: Reading, first: int) -> int | None:
+    """The token of a sign before token `first`; a hyphen between words and a dash are none."""
+    if not first:
+        return None
+    at = first - 1
+    if reading.words[at] in SYMBOLS and at:
+        at -= 1
+    if reading.words[at] in _MINUS:
+        return at
+    if reading.words[at] != "-" or not reading.adjacent(at):
+        return None
+    hyphen = at > 0 and reading.adjacent(at - 1) and reading.words[at - 1] not in SYMBOLS
+    return None if hyphen else at
+
+
 def _read(reading: Reading, run: Run, currency: str) -> list[Quantity]:
     before = currency_before(reading, run.first, currency)
     after = unit_after(reading, run.last, currency)
+    money = before is not None or (after is not None and after.kind is Kind.MONEY)
+    if money and _THOUSANDTHS.fullmatch(reading.words[run.last - 1]):
+        return []
     if before is not None:
         named = after is not None and after.kind is Kind.MONEY and after.divisor == 1
         last = after.at if after is not None and named else run.last
         return [with_unit(value_of(run, before), before, before.at, last, run)]
     number = run.number
     if after is None:
-        money = Unit(Kind.MONEY, currency, 1, 1, run.last) if number and number.money else None
-        if money is not None:
-            return [with_unit(value_of(run, money), money, run.first, run.last, run)]
+        grand = Unit(Kind.MONEY, currency, 1, 1, run.last) if number and number.money else None
+        if grand is not None:
+            return [with_unit(value_of(run, grand), grand, run.first, run.last, run)]
         return [Quantity(Kind.COUNT, value_of(run, None), "", run.first, run.last, run)]
-    if number is not None and number.tail and _absurd(number, after):
+    if number is not None and number.tail and _is_absurd(number.value, after):
         return _split_tail(reading, number, after)
     return [with_unit(value_of(run, after), after, run.first, after.at, run)]
 
@@ -109,9 +158,9 @@ def with_unit(value: Decimal, unit: Unit, first: int, last: int, run: Run) -> Qu
     return Quantity(unit.kind, amount, code, first, last, run, unit)
 
 
-def _absurd(number: Number, unit: Unit) -> bool:
+def _is_absurd(value: Decimal, unit: Unit) -> bool:
     key = unit.code or str(unit.kind)
-    return key in _ABSURD and number.value * unit.factor / unit.divisor > _ABSURD[key]
+    return key in _ABSURD and value * unit.factor / unit.divisor > _ABSURD[key]
 
 
 def _split_tail(reading: Reading, number: Number, unit: Unit) -> list[Quantity]:
@@ -181,6 +230,8 @@ def _share_units(reading: Reading, found: list[Quantity]) -> list[Quantity]:
         if right.unit is None and between == [","]:
             continue
         value = _like(reading, left, right)
+        if right.unit is not None and _is_absurd(value, right.unit):
+            continue  # "fifteen thousand, forty eight months"
         if right.unit is not None:
             shared[at] = with_unit(value, right.unit, left.first, left.last, left.run)
         else:

@@ -200,7 +200,7 @@ def _spelled(numbers: Sequence[Number], at: int) -> bool:
 def _stands_alone(reading: Reading, number: Number) -> bool:
     """A quantity by its form, or by the currency sign before it."""
     priced = number.first > 0 and reading.words[number.first - 1] in SYMBOLS
-    return priced or number.shape not in {Shape.DIGIT, Shape.PLAIN}
+    return priced or number.shape not in {Shape.DIGIT, Shape.PLAIN, Shape.MARKED}
 
 
 def _one_string(reading: Reading, cues: Cues, numbers: list[Number]) -> bool:

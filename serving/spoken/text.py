@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from serving.spoken.lexicon import VULGAR
-from serving.spoken.values import Kind, TypedValue, Value
+from serving.spoken.values import PERSONAL, Kind, TypedValue, Value
 
-PLACEHOLDER = re.compile(r"<(?:card|account|phone|email|name|birth_date|code)(?:_[0-9]{1,6})?>")
+PLACEHOLDER = re.compile(rf"<(?:{'|'.join(sorted(PERSONAL))})(?:_[0-9]{{1,6}})?>")
 """What redaction leaves where a personal value stood."""
 
 _TOKEN = re.compile(

@@ -34,9 +34,16 @@ class Kind(StrEnum):
     """`datetime.date` introduced as a date of birth."""
     CODE = "code"
     """`str` of 3 to 8 digits introduced as a PIN, passcode, CVV, one-time code or last four digits."""
+    SECRET = "secret"  # noqa: S105 (the name of a kind)
+    """`str`: a password or passphrase that is no string of digits."""
+    ADDRESS = "address"
+    """`str`: house number and street, lower case."""
 
 
-PERSONAL = frozenset({Kind.CARD, Kind.ACCOUNT, Kind.PHONE, Kind.EMAIL, Kind.NAME, Kind.BIRTH_DATE, Kind.CODE})
+PERSONAL = frozenset(
+    {Kind.CARD, Kind.ACCOUNT, Kind.PHONE, Kind.EMAIL, Kind.NAME, Kind.BIRTH_DATE, Kind.CODE, Kind.SECRET,
+     Kind.ADDRESS}
+)  # fmt: skip
 """Kinds that never leave the process as they are."""
 
 Value = Decimal | int | str | date

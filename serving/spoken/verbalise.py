@@ -55,7 +55,7 @@ def verbalise(text: str, *, currency: str = "USD") -> str:
         return text
     pieces: list[str] = []
     at, figured = 0, False
-    for value in parse(text, currency=currency):
+    for value in parse(text, currency=currency, unsigned=True):
         span = text[value.start : value.end]
         if not any("0" <= character <= "9" for character in span):
             continue

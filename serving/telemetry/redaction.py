@@ -7,10 +7,9 @@ still recognise the same person or account, `keyed_hash` stands for the value. N
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, time
 from decimal import Decimal
@@ -19,7 +18,8 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from serving.errors import IntegrityError, InvalidInputError, RefusedError
+from serving.errors import IntegrityError, InvalidInputError, RefusedError, UnavailableError
+from serving.files import make_folder, write_once, writing_to
 from serving.spoken.parser import parse
 from serving.spoken.runs import is_card
 from serving.spoken.values import Kind, TypedValue, Value
@@ -137,6 +137,7 @@ def load_pii_key(settings: "Settings") -> bytes:
         InvalidInputError: the setting is too short.
         RefusedError: the file may be read by others.
         IntegrityError: the file does not hold a key.
+        UnavailableError: the file cannot be read, or not be made.
     """
     if settings.pii_key is not None:
         key = settings.pii_key.get_secret_value().encode()
@@ -144,27 +145,21 @@ def load_pii_key(settings: "Settings") -> bytes:
             raise InvalidInputError(f"Setting 'pii_key' needs {_SHORTEST_KEY} characters or more.")
         return key
     path = settings.home / KEY_FILE
-    if not path.exists():
-        _create_key(path)
-    return _read_key(path)
+    try:
+        if not path.exists():
+            _create_key(path)
+        return _read_key(path)
+    except OSError as error:
+        raise UnavailableError(
+            f"The key file {path} cannot be read: {error.strerror or error}.",
+            advice="Give this user the right to read it, or set VOICEBOT_PII_KEY.",
+        ) from error
 
 
 def _create_key(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_hex(KEY_BYTES).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        # A link, unlike a rename, never replaces the key that another process has just made.
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-    finally:
-        temporary.unlink()
+    with writing_to(path.parent):
+        make_folder(path.parent)
+        write_once(path, secrets.token_hex(KEY_BYTES))
 
 
 def _read_key(path: Path) -> bytes:
@@ -190,22 +185,23 @@ class _Names:
     def __init__(self, known: Mapping[str, str]) -> None:
         self.by_placeholder = dict(known)
         self._by_value = {(_kind_of(name), value): name for name, value in known.items()}
+        self._handed_out: dict[Kind, int] = {}
 
     def placeholder(self, kind: Kind, value: Value) -> str:
         """The placeholder of a value, a new one where it has none."""
         key = (str(kind), str(value))
         if key not in self._by_value:
-            name, number = f"<{kind}>", 1
-            while name in self.by_placeholder:
+            number = self._handed_out.get(kind, 0) + 1
+            while (name := f"<{kind}_{number}>" if number > 1 else f"<{kind}>") in self.by_placeholder:
                 number += 1
-                name = f"<{kind}_{number}>"
+            self._handed_out[kind] = number
             self._by_value[key] = name
             self.by_placeholder[name] = str(value)
         return self._by_value[key]
 
     def values_of(self, kind: Kind) -> list[str]:
-        """All values of a kind, longest first."""
-        return sorted((value for known, value in self._by_value if known == str(kind)), key=len, reverse=True)
+        """All values of a kind."""
+        return [value for known, value in self._by_value if known == str(kind)]
 
 
 def _kind_of(placeholder: str) -> str:
@@ -235,12 +231,49 @@ def _recognise(text: str, values: list[TypedValue], names: _Names) -> list[Typed
         else value
         for value in values
     ]
-    for name in names.values_of(Kind.NAME):
-        words = r"\s+".join(re.escape(word) for word in name.split())
-        for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE):
-            if all(match.end() <= value.start or match.start() >= value.end for value in found):
-                found.append(TypedValue(Kind.NAME, name, "", match.start(), match.end()))
-    return sorted(found, key=lambda value: value.start)
+    return _merged(found, _mentions(text, names.values_of(Kind.NAME)))
+
+
+def _mentions(text: str, known: Sequence[str]) -> Iterator[TypedValue]:
+    """Where known names stand in a text, whatever their case, in order; of two at one place the longer."""
+    by_words: dict[str, str] = {}
+    lengths: set[int] = set()
+    for name in known:
+        by_words.setdefault(_folded(name), name)
+        lengths.add(len(_WORD.findall(name)))
+    spans = [match.span() for match in _WORD.finditer(text)] if known else []
+    longest_first = sorted(lengths, reverse=True)
+    at = 0
+    while at < len(spans):
+        step = 1
+        for length in longest_first:
+            start, end = spans[at][0], spans[min(at + length, len(spans)) - 1][1]
+            found = by_words.get(_folded(text[start:end]))
+            if found is not None:
+                yield TypedValue(Kind.NAME, found, "", start, end)
+                step = length
+                break
+        at += step
+
+
+_WORD = re.compile(r"\w+")
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _merged(values: Sequence[TypedValue], others: Iterable[TypedValue]) -> list[TypedValue]:
+    """All values, and those of the others that overlap none of them; both come in order of their start."""
+    merged: list[TypedValue] = []
+    at = 0
+    for other in others:
+        while at < len(values) and values[at].start < other.end:
+            merged.append(values[at])
+            at += 1
+        if not merged or merged[-1].end <= other.start:
+            merged.append(other)
+    return [*merged, *values[at:]]
 
 
 _NOBODYS = re.compile(

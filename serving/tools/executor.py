@@ -27,7 +27,7 @@ from serving.plain import plain
 from serving.tools.grounding import ungrounded
 from serving.tools.money import PRECISE
 from serving.tools.protocols import Effect, Tool, ToolContext, ToolResult
-from serving.tools.schema import arguments_model, validated
+from serving.tools.schema import PERSONAL, arguments_model, validated
 
 
 class IdempotencyStore(Protocol):
@@ -158,7 +158,7 @@ class ToolExecutor:
         except VoicebotError as error:
             return replace(_failure(call, tool.effect, error.message), idempotency_key=key), "refused"
         if earlier is not None:
-            return replace(earlier, replayed=True), "replayed"
+            return earlier, "replayed"
         # The worker itself commits the result, so a caller who stops waiting cannot lose it.
         result, outcome = self._run(tool, call, arguments, key=key)
         return replace(result, idempotency_key=key), outcome
@@ -209,13 +209,17 @@ def _canonical(value: Any) -> Any:
 
 
 def _placeholders_of(call: ToolCall, schema: ToolSchema, context: ToolContext) -> dict[str, str]:
-    """Text arguments that are `<card>` and the like, as what they stand for in this call."""
+    """What `<card>` and the like stand for in this call, for parameters that are declared personal.
+
+    Any other parameter keeps the placeholder: its tool may rewrite or repeat what it gets, and results are
+    recorded and sent to language models.
+    """
     known = context.placeholders or {}
     properties = schema.parameters.get("properties", {})
     return {
         name: known[value]
         for name, value in call.arguments.items()
-        if isinstance(value, str) and value in known and properties.get(name, {}).get("type") == "string"
+        if isinstance(value, str) and value in known and properties.get(name, {}).get(PERSONAL)
     }
 
 

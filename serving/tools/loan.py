@@ -8,6 +8,7 @@ Annuity formula: payment = P·r / (1 - (1 + r)^-n) with r = annual rate / 12 and
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
+from serving.errors import InvalidInputError
 from serving.tools.money import PRECISE, ZERO, annual_rate_of, cents, months_of, principal_of
 
 
@@ -73,11 +74,16 @@ def calculate_payment(principal: Decimal, annual_rate: Decimal, months: int) -> 
         months: number of monthly payments, 1 to 600.
 
     Raises:
-        InvalidInputError: an argument is outside its range.
+        InvalidInputError: an argument is outside its range, or the amount is too small for the months.
     """
     principal, annual_rate = principal_of(principal), annual_rate_of(annual_rate)
     months = months_of(months)
     payment = annuity_payment(principal, annual_rate, months)
+    if payment == 0:
+        raise InvalidInputError(
+            f"{principal} over {months} months comes to less than half a cent a month.",
+            advice="Take a larger amount or fewer months.",
+        )
     schedule, balance = [], principal
     for month in range(1, months + 1):
         row = instalment(month, balance, annual_rate, payment, last=month == months)

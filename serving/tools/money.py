@@ -8,6 +8,8 @@ import re
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_UP, Context, Decimal
 
 from serving.errors import InvalidInputError
+from serving.spoken.written import dollars as dollars  # noqa: PLC0414  # tools take both from here
+from serving.spoken.written import percent as percent  # noqa: PLC0414
 
 CENT = Decimal("0.01")
 ZERO = Decimal("0.00")
@@ -133,16 +135,6 @@ def months_of(value: object, name: str = "months") -> int:
             f"{name} must be a whole number from 1 to {MAX_MONTHS}, got {_short(number)}."
         )
     return int(number)
-
-
-def dollars(amount: Decimal) -> str:
-    """An amount as it is written: $20,000, or $4,999.99 where there are cents."""
-    return f"${amount:,.0f}" if amount == amount.to_integral_value() else f"${amount:,.2f}"
-
-
-def percent(rate: Decimal) -> str:
-    """A rate fraction as a percentage without trailing zeros or sign: 0.0699 is 6.99."""
-    return format(PRECISE.multiply(rate, Decimal(100)).normalize(PRECISE), "f")
 
 
 def _short(number: Decimal) -> str:

@@ -44,14 +44,15 @@ class ToolContext:
         turn: index of the turn.
         confirming_turn: index of the turn in which the caller agreed; None for reads.
         placeholders: what `<card>` and the like stand for in this call, for resolving arguments.
-        grounds: numbers that arguments may hold (see `serving.tools.grounding`); None allows all.
+        grounds: numbers that arguments may hold, with what they are (see `serving.tools.grounding`); None
+            allows all.
     """
 
     call_id: str
     turn: int
     confirming_turn: int | None = None
     placeholders: Mapping[str, str] | None = None
-    grounds: frozenset[Decimal] | None = None
+    grounds: frozenset[tuple[str, Decimal]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,6 @@ class ToolResult:
         error: why it failed, in words for the engine and the record; empty on success.
         seconds: time taken.
         idempotency_key: hash of call, tool, normalised arguments and confirming turn; writes only.
-        replayed: the result of an earlier execution with the same key was returned.
     """
 
     name: str
@@ -73,7 +73,6 @@ class ToolResult:
     seconds: float
     effect: Effect
     idempotency_key: str = ""
-    replayed: bool = False
 
     @property
     def ok(self) -> bool:

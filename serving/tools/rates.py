@@ -133,7 +133,12 @@ def load_rates(path: Path) -> RateSheet:
         sheet = RateSheet(rows, data["default_product"], data["currency"], hashlib.sha256(raw).hexdigest())
     except InvalidInputError as error:
         raise InvalidInputError(f"Rate sheet {path}: {error.message}") from error
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise InvalidInputError(
+            f"Rate sheet {path} cannot be read: {error.strerror}.",
+            advice="Point VOICEBOT_DATA_DIR to the project's data folder.",
+        ) from error
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"Rate sheet {path} cannot be read: {error!r}.") from error
     _refuse_doubles(path, sheet)
     _refuse_overlaps(path, rows)

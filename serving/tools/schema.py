@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -18,6 +18,10 @@ from serving.language.protocols import ToolSchema
 
 MAX_PROBLEMS = 5
 """Mistakes that one refusal names; an engine may invent hundreds."""
+PERSONAL = "x-personal"
+"""Key in a parameter's schema: it wants personal data, so `<card>` and the like are resolved for it."""
+Personal = Field(json_schema_extra={PERSONAL: True})
+"""For annotations: `account: Annotated[str, Personal]`. No other parameter ever gets a caller's data."""
 MAX_NAME = 40
 """Characters of an argument's name that a refusal repeats."""
 

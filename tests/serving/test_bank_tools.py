@@ -300,7 +300,7 @@ def test_an_engine_cannot_rename_the_bank() -> None:
 
 
 def test_an_engine_cannot_put_an_amount_nobody_said_into_a_wording() -> None:
-    context = ToolContext("call", 1, grounds=frozenset({D(20_000)}))
+    context = ToolContext("call", 1, grounds=frozenset({("money", D(20_000))}))
     for amount in ("77000", "77,000", "7.7e4", " 77000 "):
         result = execute(
             "get_prompt",

@@ -21,6 +21,7 @@ from serving.errors import IntegrityError, RefusedError, UnavailableError, Voice
 from serving.language.knowledge import Cacheability
 from serving.language.protocols import Embeddings
 from tests.serving.cache_world import NOON, SCOPE, WordEmbedder, entry
+from tests.serving.permissions import folder_of_all, without_rights
 
 OTHER = replace(SCOPE, tenant="another bank")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -45,6 +46,11 @@ def store(path: Path) -> CacheStore:
 def change(path: Path, statement: str, *args: object) -> None:
     with closing(sqlite3.connect(path)) as db, db:
         db.execute(statement, args)
+
+
+def audit_rows(path: Path) -> list[tuple[str, str, str, str]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT at, actor, action, detail FROM audit ORDER BY seq").fetchall()
 
 
 @st.composite
@@ -86,15 +92,15 @@ class TestEntries:
         assert store.entries("") == []
         assert store.scopes() == {SCOPE.key: SCOPE, OTHER.key: OTHER}
 
-    def test_every_change_is_on_record_newest_first(self, store: CacheStore) -> None:
+    def test_every_change_is_on_record(self, store: CacheStore, path: Path) -> None:
         store.replace_scope(SCOPE, [], vectors(0), actor="bob")
-        rows = store.audit_rows()
+        rows = audit_rows(path)
         assert [(actor, action) for _, actor, action, _ in rows] == [
-            ("bob", "replace_scope"),
             ("alice", "replace_scope"),
+            ("bob", "replace_scope"),
         ]
-        assert '"inserted": 0' in rows[0][3]
-        assert '"removed": 1' in rows[0][3]
+        assert '"inserted": 0' in rows[1][3]
+        assert '"removed": 1' in rows[1][3]
         assert datetime.fromisoformat(rows[0][0]).utcoffset() == timedelta(0)
 
     def test_sequence_numbers_are_not_used_again(self, store: CacheStore) -> None:
@@ -120,12 +126,17 @@ class TestEntries:
         ],
     )
     def test_what_a_reader_would_have_to_doubt_is_refused_and_nothing_changes(
-        self, store: CacheStore, found: list[CacheEntry], embeddings: Embeddings, error: type[Exception]
+        self,
+        store: CacheStore,
+        path: Path,
+        found: list[CacheEntry],
+        embeddings: Embeddings,
+        error: type[Exception],
     ) -> None:
         with pytest.raises(error):
             store.replace_scope(SCOPE, found, embeddings, actor="test")
         assert store.entries() == [entry()]
-        assert len(store.audit_rows()) == 1
+        assert len(audit_rows(path)) == 1
 
 
 class TestFile:
@@ -187,6 +198,31 @@ class TestFile:
         (tmp_path / "file").write_text("")
         with pytest.raises(UnavailableError, match="cannot be made"):
             CacheStore(tmp_path / "file" / "cache.sqlite")
+
+    def test_a_reader_without_the_right_to_write_reads_all_the_same(self) -> None:
+        with folder_of_all() as folder:
+            path = folder / "cache.sqlite"
+            CacheStore(path).replace_scope(SCOPE, [entry()], vectors(1), actor="test")
+            path.chmod(0o444)
+            folder.chmod(0o555)
+            with without_rights():
+                found = CacheStore(path, read_only=True).entries()
+            folder.chmod(0o755)
+        assert found == [entry()]
+
+    def test_what_a_writer_left_undone_is_not_passed_over_in_a_folder_that_cannot_be_written(
+        self, store: CacheStore, path: Path
+    ) -> None:
+        with folder_of_all() as folder, closing(sqlite3.connect(path)) as other:
+            other.execute("SELECT * FROM entry").fetchone()
+            store.replace_scope(SCOPE, [], vectors(0), actor="test")
+            for name in ("cache.sqlite", "cache.sqlite-wal"):
+                shutil.copy(path.with_name(name), folder)
+                (folder / name).chmod(0o444)
+            folder.chmod(0o555)
+            with without_rights(), pytest.raises(UnavailableError):
+                CacheStore(folder / "cache.sqlite", read_only=True).entries()
+            folder.chmod(0o755)
 
 
 class TestForeignAndDamaged:
@@ -251,9 +287,9 @@ class TestForeignAndDamaged:
     def test_a_missing_table_is_damage_and_no_reason_to_try_again(
         self, store: CacheStore, path: Path
     ) -> None:
-        change(path, "DROP TABLE audit")
+        change(path, "DROP TABLE entry")
         with pytest.raises(IntegrityError, match="no such table"):
-            store.audit_rows()
+            store.entries()
 
     def test_a_scope_of_unknown_fields_is_damage(self, store: CacheStore, path: Path) -> None:
         change(path, 'UPDATE scope SET definition = \'{"bank": "x"}\'')

@@ -17,8 +17,8 @@ SCHEMA = ToolSchema("tool", "", {"properties": {"extra": {"default": 0}, "note":
 numbers = st.decimals(-(10**9), 10**9, places=4)
 
 
-def said(value: Any, kind: Kind = Kind.MONEY) -> TypedValue:
-    return TypedValue(kind, value, "USD", 0, 1)
+def said(value: Any, kind: Kind = Kind.MONEY, unit: str = "USD") -> TypedValue:
+    return TypedValue(kind, value, unit, 0, 1)
 
 
 def forms(number: Decimal) -> list[object]:
@@ -52,7 +52,7 @@ def test_text_that_a_tool_would_read_as_a_number_is_checked_as_that_number(text:
 
 def test_what_a_tool_gave_grounds_the_next_call_at_any_depth() -> None:
     known = grounds([], [{"annual_rate": "0.0699", "steps": [{"payment": D("202.76")}], "found": True}])
-    assert known == {D("0.0699"), D("202.76")}
+    assert known == {("rate", D("0.0699")), ("given", D("202.76"))}
 
 
 def test_words_and_personal_values_ground_nothing() -> None:
@@ -68,8 +68,44 @@ def test_a_default_needs_no_ground_and_only_for_its_own_argument() -> None:
 
 
 def test_one_invented_number_in_a_list_is_enough() -> None:
-    known = grounds([said(D("0.08")), said(24, Kind.TERM)], [])
+    known = grounds([said(D("0.08"), Kind.RATE, ""), said(24, Kind.TERM, "months")], [])
     assert ungrounded({"rates": [D("0.08"), D("0.06")], "terms": [24, 24]}, SCHEMA, known) == ["rates"]
+
+
+KNOWN = grounds(
+    [
+        said(D(20_000)),
+        said(60, Kind.TERM, "months"),
+        said(90, Kind.TERM, "days"),
+        said(D(7_000), unit="EUR"),
+        said(D("0.05"), Kind.RATE, ""),
+        said(720, Kind.COUNT, ""),
+        said(3, Kind.COUNT, ""),
+    ],
+    [{"annual_rate": "0.0699", "monthly_payment": "395.93", "months": 48}],
+)
+"""A call in which all of this was said, and a tool gave the last line."""
+
+
+@pytest.mark.parametrize(
+    ("argument", "good", "bad"),
+    [
+        ("principal", [20_000, 720], [60, 0.05, 90, 7_000, 3, 395.93, 48]),
+        ("extra", [20_000], [60, 3, 395.93]),
+        ("months", [60, 3], [20_000, 90, 48, 395.93]),
+        ("terms", [[60, 3]], [[60, 48]]),
+        ("annual_rate", [0.05, 0.0699], [3, 60]),
+        ("rates", [[0.05, 0.0699]], [[0.05, 0.06]]),
+    ],
+)
+def test_an_argument_takes_numbers_of_its_own_kind_only(
+    argument: str, good: list[object], bad: list[object]
+) -> None:
+    schema = ToolSchema("tool", "", {"properties": {}})
+    for value in good:
+        assert ungrounded({argument: value}, schema, KNOWN) == []
+    for value in bad:
+        assert ungrounded({argument: value}, schema, KNOWN) == [argument]
 
 
 def test_an_operators_call_without_grounds_may_use_any_number() -> None:

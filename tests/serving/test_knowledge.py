@@ -15,6 +15,7 @@ import serving
 from serving.call.machine import Prompt
 from serving.errors import InvalidInputError, MissingError
 from serving.language.knowledge import Answer, Cacheability, Knowledge, load_knowledge
+from serving.language.roles import Role
 from serving.language.slots import LoanSlots
 from serving.tools.compliance import load_compliance
 from tests.conftest import TODAY
@@ -190,8 +191,10 @@ class TestLoading:
 
     def test_a_file_that_cannot_be_opened_or_decoded_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "answers.yaml"
-        with pytest.raises(InvalidInputError, match="cannot be read"):
+        with pytest.raises(InvalidInputError, match="cannot be read: No such file or directory") as raised:
             load_knowledge(path)
+        assert str(raised.value).count(str(path)) == 1
+        assert "VOICEBOT_DATA_DIR" in raised.value.advice
         path.write_bytes(b"answers: \xff\xfe\xfa")
         with pytest.raises(InvalidInputError, match="cannot be read"):
             load_knowledge(path)
@@ -269,7 +272,11 @@ FIELDS: dict[str, set[str]] = {
         "interest_saved",
         "interest",
     },
-    "plan_without_extra": {"amount", "term", "months", "interest", "payoff"},
+    "plan_without_extra": {"amount", "term", "rate", "payment", "months", "interest", "payoff"},
+    "plan_steps": {"amount", "term", "extra", "months", "months_saved", "interest_saved", "interest"},
+    "plan_steps_without_extra": {"amount", "term", "months", "interest", "payoff"},
+    "other_currency": {"currency"},
+    **{f"doubt_{role}": {"words"} for role in Role},
     "plan_step": {"from_month", "to_month", "payment", "rate"},
     "greeting": {"bank_name"},
     "goodbye": {"bank_name"},
@@ -285,6 +292,7 @@ class TestPhrases:
         asked |= {
             f"missing_{'_and_'.join(missing)}" for missing in (LoanSlots().missing, ("amount",), ("term",))
         }
+        asked |= {f"doubt_{role}" for role in Role}
         assert asked == set(approved.prompts)
 
     def test_a_phrase_names_no_field_that_the_code_does_not_fill(self, approved: Knowledge) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from loguru import logger
 from pydantic import SecretStr
 
-from serving.errors import IntegrityError, InvalidInputError, RefusedError
+from serving.errors import IntegrityError, InvalidInputError, RefusedError, UnavailableError
 from serving.settings import Settings
 from serving.spoken import Kind, TypedValue, parse, say_integer, say_money, say_rate, say_term
 from serving.telemetry.redaction import (
@@ -29,6 +29,7 @@ from serving.telemetry.redaction import (
     redact,
     scrub,
 )
+from tests.serving.permissions import folder_of_all, without_rights
 
 CARD = "4111111111111111"
 ONES = [say_integer(number) for number in range(10)]
@@ -376,3 +377,19 @@ def test_an_exception_in_the_log_tells_no_personal_value(logged: list[str]) -> N
         logger.exception("lookup failed")
     assert CARD not in logged[0]
     assert "ValueError" in logged[0]
+
+
+def test_a_key_file_that_cannot_be_read_is_told_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "pii.key").mkdir(mode=0o700)
+    with pytest.raises(UnavailableError, match=r"pii\.key cannot be read") as raised:
+        load_pii_key(Settings(home=tmp_path))
+    assert "VOICEBOT_PII_KEY" in raised.value.advice
+
+
+def test_a_home_that_cannot_be_written_or_entered_is_told_with_advice() -> None:
+    with folder_of_all() as home:
+        with without_rights(), pytest.raises(UnavailableError, match="cannot be written: Permission denied"):
+            load_pii_key(Settings(home=home / "var"))
+        load_pii_key(Settings(home=home))
+        with without_rights(), pytest.raises(UnavailableError, match="cannot be read: Permission denied"):
+            load_pii_key(Settings(home=home))

@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,13 @@ def test_the_file_that_the_environment_names_replaces_the_one_of_the_folder(
 def test_a_named_file_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOICEBOT_CONFIG", "absent.toml")
     assert "Settings file absent.toml, which VOICEBOT_CONFIG names, does not exist" in refusal()
+
+
+def test_a_named_file_that_is_a_folder_is_said_to_be_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOICEBOT_CONFIG", str(tmp_path))
+    assert f"Settings file {tmp_path}, which VOICEBOT_CONFIG names, is no file." in refusal()
 
 
 def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,3 +241,50 @@ def test_every_setting_has_a_default_that_is_valid() -> None:
     assert len(fields) > 40
     assert not [name for name, field in fields.items() if field.is_required()]
     Settings(**{name: field.default for name, field in fields.items() if field.default is not None})
+
+
+# The bank's day
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour", "day"),
+    [
+        ("America/New_York", 4, date(2026, 11, 20)),
+        ("America/New_York", 5, date(2026, 11, 21)),
+        ("UTC", 0, date(2026, 11, 21)),
+        ("Asia/Tokyo", 15, date(2026, 11, 22)),
+    ],
+)
+def test_the_banks_day_begins_at_midnight_of_its_zone(zone: str, hour: int, day: date) -> None:
+    assert Settings(timezone=zone).today(datetime(2026, 11, 21, hour, tzinfo=UTC)) == day
+
+
+def test_the_banks_day_does_not_depend_on_the_machines_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead, behind = Settings(timezone="Pacific/Kiritimati"), Settings(timezone="Pacific/Pago_Pago")
+    for machine in ("Asia/Tokyo", "America/Los_Angeles"):
+        monkeypatch.setenv("TZ", machine)
+        time.tzset()
+        assert ahead.today() > behind.today(), "25 hours apart"
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Mars/Base",
+        "America",
+        "EST5EDT4",
+        "/etc/localtime",
+        "../zone",
+        " UTC",
+        "zone.tab",
+        "\x00",
+        "x" * 5_000,
+    ],
+)
+def test_a_time_zone_that_nobody_knows_is_one_clear_error(name: str) -> None:
+    said = refusal(timezone=name)
+    assert said.startswith("Setting 'timezone':")
+    assert "IANA" in said
+    assert len(said) < 200

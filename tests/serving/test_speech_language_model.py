@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import InvalidInputError, MissingError
+from serving.errors import InvalidInputError, MissingError, UnavailableError
 from serving.settings import default_data_dir
 from serving.speech.language_model import (
     build_language_model,
@@ -19,6 +19,7 @@ from serving.speech.number_phrases import ALONE, VARIANTS, standalone_phrases, w
 from serving.speech.pocketsphinx_stt import PocketsphinxStt
 from serving.speech.pronunciation import ipa_to_phones, pronounce, read_dictionary, spell
 from serving.spoken.parser import parse
+from tests.serving.permissions import folder_of_all, without_rights
 from tests.serving.speech_fixtures import SENTENCES
 
 CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
@@ -151,6 +152,20 @@ def test_a_build_that_was_killed_leaves_nothing_that_counts(tmp_path: Path) -> N
     (half / "manifest.json").unlink()
     assert build_language_model(SENTENCES, tmp_path) == files
     assert [path.name for path in tmp_path.iterdir()] == [half.name]
+
+
+@pytest.mark.parametrize("below", ["lm", "lm/deeper"])
+def test_a_folder_that_cannot_be_written_is_told_with_advice(tmp_path: Path, below: str) -> None:
+    (tmp_path / "lm").write_text("a file")
+    with pytest.raises(UnavailableError, match="cannot be written") as raised:
+        build_language_model(SENTENCES, tmp_path / below)
+    assert "right to write" in raised.value.advice
+
+
+def test_a_folder_of_somebody_else_is_told_with_advice() -> None:
+    denied = pytest.raises(UnavailableError, match="Permission denied")
+    with folder_of_all() as folder, without_rights(), denied:
+        build_language_model(SENTENCES, folder / "lm")
 
 
 def test_several_processes_may_build_the_same_model_at_once(tmp_path: Path) -> None:

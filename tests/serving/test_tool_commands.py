@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from serving.cli import compliance_test, loan_calc, payment_plan
+from serving.errors import InvalidInputError
 from serving.plain import plain
+from serving.settings import Settings
 from serving.tools.compliance import load_compliance
 from serving.tools.loan import calculate_payment
 from serving.tools.plan import generate_plan, next_month
@@ -77,13 +79,20 @@ def on_a_terminal(module: str, *arguments: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("amount", "rate", "months"), [("20000", "0.06", "60"), ("12,500.50", "0.06875", "1"), ("1", "0", "600")]
+    ("amount", "rate", "months"), [("20000", "0.06", "60"), ("12,500.50", "0.06875", "1"), ("3", "0", "600")]
 )
 def test_the_json_of_a_loan_is_the_calculators_quote(amount: str, rate: str, months: str) -> None:
     done = loan("--amount", amount, "--interest", rate, "--months", months, "--json")
     assert done.exit_code == 0
     expected = calculate_payment(D(amount.replace(",", "")), D(rate), int(months))
     assert json.loads(done.stdout) == plain(expected)
+
+
+def test_a_loan_too_small_for_its_months_is_refused_and_no_payment_of_nothing_quoted() -> None:
+    done = loan("--amount", "1", "--interest", "0", "--months", "600")
+    assert done.exit_code == 2
+    assert "1.00 over 600 months comes to less than half a cent a month" in done.stderr
+    assert "try: Take a larger amount or fewer months." in done.stderr
 
 
 def test_a_loan_is_shown_with_its_rate_exactly_and_its_payment_to_the_cent() -> None:
@@ -125,11 +134,30 @@ def test_a_plan_shows_its_steps_its_end_and_what_an_extra_payment_saves() -> Non
     assert "│ Months saved   │         13 │" in extra
 
 
-def test_without_a_date_the_first_payment_is_due_in_a_month() -> None:
-    before = date.today()
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_without_a_date_the_first_payment_is_due_in_a_month_of_the_banks_day(
+    zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two zones are 25 hours apart, so one of them differs from any machine's own."""
+    monkeypatch.setenv("VOICEBOT_TIMEZONE", zone)
+    before = Settings.load().today()
     done = plan("--amount", "100", "--interest", "0", "--months", "1", "--json")
-    days = {next_month(before).isoformat(), next_month(date.today()).isoformat()}
+    days = {next_month(before).isoformat(), next_month(Settings.load().today()).isoformat()}
     assert json.loads(done.stdout)["payoff_date"] in days
+
+
+def test_without_a_day_a_wording_is_the_one_of_the_banks_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    days = []
+
+    def noted(_library: object, *_arguments: object, on: date, **_options: object) -> None:
+        days.append(on)
+        raise InvalidInputError("enough")
+
+    monkeypatch.setattr("serving.tools.compliance.ComplianceLibrary.notice", noted)
+    for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):
+        monkeypatch.setenv("VOICEBOT_TIMEZONE", zone)
+        wording("--type", "KYC")
+    assert days[0] > days[1]
 
 
 NONSENSE = [

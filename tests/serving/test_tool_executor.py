@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -11,11 +12,13 @@ from pydantic import Field
 
 from serving.errors import RefusedError, UnavailableError
 from serving.language.protocols import ToolCall
+from serving.settings import default_data_dir
 from serving.spoken.values import Kind, TypedValue
 from serving.tools.executor import MemoryIdempotencyStore, ToolExecutor
 from serving.tools.grounding import grounds, ungrounded
 from serving.tools.protocols import Effect, Tool, ToolContext, ToolResult
-from serving.tools.schema import tool_schema
+from serving.tools.rates import load_rates
+from serving.tools.schema import Personal, tool_schema
 
 CONTEXT = ToolContext(call_id="call", turn=2)
 CONFIRMED = ToolContext(call_id="call", turn=3, confirming_turn=3)
@@ -101,7 +104,7 @@ def test_a_number_that_nobody_said_is_refused() -> None:
 
 def test_a_default_value_needs_no_ground_but_another_does() -> None:
     schema = tool_schema(double)
-    known = frozenset({Decimal(20)})
+    known = frozenset({("money", Decimal(20))})
     assert ungrounded({"amount": 20, "extra": 0}, schema, known) == []
     assert ungrounded({"amount": 20, "extra": 5}, schema, known) == ["extra"]
     assert ungrounded({"amount": [20, 30]}, schema, known) == ["amount"]
@@ -110,7 +113,7 @@ def test_a_default_value_needs_no_ground_but_another_does() -> None:
 def test_a_placeholder_reaches_the_tool_as_its_value_and_the_record_as_itself() -> None:
     given: list[str] = []
 
-    def greet(caller: str) -> Mapping[str, Any]:
+    def greet(caller: Annotated[str, Personal]) -> Mapping[str, Any]:
         """Greet."""
         given.append(caller)
         return {"said": [f"Hello {caller}."]}
@@ -125,7 +128,7 @@ def test_a_placeholder_reaches_the_tool_as_its_value_and_the_record_as_itself() 
 
 
 def test_an_error_that_repeats_a_personal_value_is_recorded_with_its_placeholder() -> None:
-    def find(account: str) -> Mapping[str, Any]:
+    def find(account: Annotated[str, Personal]) -> Mapping[str, Any]:
         """Look up an account."""
         raise RefusedError(f"There is no account {account}.")
 
@@ -134,6 +137,22 @@ def test_an_error_that_repeats_a_personal_value_is_recorded_with_its_placeholder
         call("find", account="<account>"), context
     )
     assert result.error == "There is no account <account>."
+
+
+def test_a_parameter_that_wants_nothing_personal_keeps_the_placeholder() -> None:
+    """The rate sheet writes the product in its own way, so masking its answer would miss the address."""
+    sheet = load_rates(default_data_dir() / "knowledge" / "rates.yaml")
+
+    def get_rate(product: str) -> Mapping[str, Any]:
+        """Rate."""
+        return {"rate": sheet.rate(product, Decimal(5000), 12, date(2026, 1, 1)).annual_rate}
+
+    context = ToolContext("call", 1, placeholders={"<email>": "a_b@x.com"})
+    result = executor(Tool(tool_schema(get_rate), get_rate, Effect.READ)).execute(
+        call("get_rate", product="<email>"), context
+    )
+    assert "no loan rate for <email>" in result.error
+    assert "x.com" not in repr(result)
 
 
 def test_a_personal_number_is_never_resolved_into_an_amount() -> None:
@@ -147,7 +166,7 @@ def test_a_personal_number_is_never_resolved_into_an_amount() -> None:
     "amount", ["1e999999999", 10**5000, "9" * 5000, "-1e-999999999"], ids=["1e9", "int", "text", "tiny"]
 )
 def test_a_number_of_absurd_size_is_a_refusal_and_not_an_exception(amount: object) -> None:
-    context = ToolContext("call", 1, grounds=frozenset({Decimal(20)}))
+    context = ToolContext("call", 1, grounds=frozenset({("money", Decimal(20))}))
     assert not executor().execute(call(amount=amount), context).ok
 
 
@@ -156,7 +175,7 @@ def test_a_truth_value_is_checked_as_the_number_that_the_tool_would_get() -> Non
         """Count."""
         return {"months": months}
 
-    context = ToolContext("call", 1, grounds=frozenset({Decimal(20)}))
+    context = ToolContext("call", 1, grounds=frozenset({("money", Decimal(20))}))
     result = executor(Tool(tool_schema(count), count, Effect.READ)).execute(
         call("count", months=True), context
     )
@@ -205,7 +224,7 @@ def test_a_write_repeated_in_the_same_turn_runs_once_and_gives_the_same_result()
     first = tools.execute(call("pay", amount=5), CONFIRMED)
     again = tools.execute(call("pay", amount=5.0), CONFIRMED)
     assert ledger.paid == [5]
-    assert again.replayed
+    assert tools.invocations[("pay", "replayed")] == 1
     assert again.value == first.value
     assert again.idempotency_key == first.idempotency_key != ""
 

@@ -248,9 +248,10 @@ def test_numbers_that_no_tool_takes_are_refused_in_words_and_asked_again(bank: B
 
 
 def test_an_amount_in_foreign_money_is_no_amount_in_ours(bank: Bank) -> None:
-    (turn,) = bank.typed("borrow 20000 euros over five years")
-    assert turn.answer == knowledge().prompt("missing_amount")
+    turn, quote = bank.typed("borrow 20000 euros over five years", "20000")
+    assert turn.answer == knowledge().prompt("other_currency").format(currency="dollars")
     assert turn.tools == ()
+    assert "$395.93" in quote.answer
 
 
 def test_a_yes_that_the_tagger_is_not_sure_of_accepts_nothing(bank: Bank) -> None:

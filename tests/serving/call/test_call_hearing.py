@@ -9,8 +9,9 @@ import pytest
 from serving.audio import AudioClip, concatenate, read_wav_channels, silence, write_wav
 from serving.call.caller import CallerLine
 from serving.call.clock import FileClock
-from serving.call.hearing import Line, listen
+from serving.call.hearing import Line, Recognition, listen
 from serving.call.machine import Ending
+from serving.call.patience import Patience
 from serving.call.ports import Engines
 from serving.call.record import Decision
 from serving.errors import EngineError, InvalidInputError, RefusedError
@@ -214,7 +215,7 @@ def test_a_detector_that_breaks_costs_its_line_and_says_so(bank: Bank) -> None:
     engines = Engines(stt, HummingTts(), BreakingVad())
     failed, after = bank.call([spoken(0.5, 0.5), spoken(0.5)], engines=engines).turns
     assert failed.decision is Decision.APOLOGY
-    assert failed.error.startswith("vad: ValueError at test_call_hearing.py:")
+    assert failed.error.startswith("vad: ValueError in test_call_hearing line ")
     assert "17 values" not in failed.error
     assert after.decision is Decision.CONTROL
     assert stt.open == 0
@@ -266,5 +267,6 @@ def test_a_line_gives_back_the_sound_that_was_heard_and_not_the_rest() -> None:
 def test_speech_that_ends_with_the_sound_ends_where_it_was_last_heard(bank: Bank) -> None:
     """Even where the detector never reports the end by itself."""
     detector = SpeechDetector(LoudnessVad(), EndpointSettings(hang_over_s=4.0))
-    utterance = listen(Line(loud(1.0), 0.0, 0.7), detector, ToldStt(["hello"]), FileClock(), max_seconds=9.0)
+    recognition = Recognition(ToldStt(["hello"]), Patience(9.0))
+    utterance = listen(Line(loud(1.0), 0.0, 0.7), detector, recognition, FileClock(), max_seconds=9.0)
     assert utterance.ended == pytest.approx(1.0, abs=0.07)

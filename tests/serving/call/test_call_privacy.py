@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from loguru import logger
@@ -16,7 +16,7 @@ from serving.telemetry.logs import LOG_FILE, configure_logs
 from serving.telemetry.metrics import TurnMetrics
 from serving.tools.compliance import load_compliance
 from serving.tools.protocols import Effect, Tool
-from serving.tools.schema import tool_schema
+from serving.tools.schema import Personal, tool_schema
 from tests.serving.call.phone import Bank, HummingTts, TellingLlm, ToldStt, knowledge, spoken, toolbox, typed
 
 CARD = "4111 1111 1111 1111"
@@ -128,7 +128,7 @@ def test_a_cut_through_a_long_text_never_leaves_half_a_number(bank: Bank) -> Non
 def test_a_tool_gets_the_true_value_and_the_record_the_placeholder(bank: Bank) -> None:
     got: list[str] = []
 
-    def block_card(card: str) -> Mapping[str, Any]:
+    def block_card(card: Annotated[str, Personal]) -> Mapping[str, Any]:
         """Block a card."""
         got.append(card)
         return {"blocked": card, "note": f"card {card} is blocked"}
@@ -165,6 +165,7 @@ def test_an_interrupted_answer_leaves_no_part_of_a_number_on_record(bank: Bank) 
 
     from serving.audio import AudioClip
     from serving.call.clock import FileClock
+    from serving.call.patience import Patience
     from serving.call.playout import PlayoutLedger, Recording
     from serving.call.speaking import Voice
     from tests.serving.call.phone import Counter, loud
@@ -174,7 +175,7 @@ def test_an_interrupted_answer_leaves_no_part_of_a_number_on_record(bank: Bank) 
             yield loud(1.0)
             raise RuntimeError
 
-    voice = Voice(Interrupted(), FileClock(Counter()), Recording(wanted=False))
+    voice = Voice(Interrupted(), FileClock(Counter()), Recording(wanted=False), Patience(9.0))
     voice.say("Your card <card> is blocked. Goodbye.", {"<card>": "4111111111111111"}, None)
     assert voice.heard() == "Your card <card> is blocked."
     assert PlayoutLedger().heard(9.0) == ""
