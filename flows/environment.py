@@ -57,6 +57,8 @@ def offline_environment(settings: Settings, *, verbose: bool = False, hub: bool 
         "HF_HUB_OFFLINE": "0" if hub else "1",
         "HF_DATASETS_OFFLINE": "0" if hub else "1",
         "TOKENIZERS_PARALLELISM": "false",
+        # Torch's threads wait by spinning; beside any other work on the same cores that costs 20 times.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 

@@ -18,6 +18,11 @@ TODAY = date(2026, 11, 20)
 """A day on which every rate and wording of the project's data is in force."""
 
 
+def pytest_configure() -> None:
+    """Before torch is loaded: its threads do not spin beside other work on the same cores."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see the defaults, not the environment of whoever runs them."""
