@@ -197,13 +197,17 @@ def test_frames_without_samples_are_harmless() -> None:
     assert detector.feed(AudioFrame(silence(0, 8_000), 0.0)) == []
 
 
-def test_a_spoken_sentence_in_noise_has_limits_within_a_fifth_of_a_second() -> None:
+@pytest.mark.parametrize("said_before", range(5))
+def test_a_spoken_sentence_in_noise_has_limits_within_a_tenth_of_a_second(said_before: int) -> None:
+    # espeak-ng's phases go on from what it said before, so the same sentence never sounds quite the same.
+    speech("hello there" * said_before or "oh")
     words = speech("what would a loan cost me").resampled(16_000)
-    loud = np.flatnonzero(np.abs(words.samples) > 1_000)
+    hiss = noise(10.0, level=0.002).samples
+    audible = np.flatnonzero(np.abs(words.samples) > 5 * hiss.std())
     clip = concatenate([silence(1.0, 16_000), words, silence(1.5, 16_000)], 16_000)
-    noisy = AudioClip(clip.samples + noise(clip.seconds, level=0.002).samples[: len(clip.samples)], 16_000)
+    noisy = AudioClip(clip.samples + hiss[: len(clip.samples)], 16_000)
     events = feed(SpeechDetector(SileroVad(), EndpointSettings(hang_over_s=0.7)), noisy, 0.0)
     assert [type(event) for event in events] == [SpeechStarted, SpeechEnded]
-    assert events[0].time == pytest.approx(1.0 + loud[0] / 16_000, abs=0.2)
-    assert events[1].time == pytest.approx(1.0 + loud[-1] / 16_000, abs=0.2)  # the last sound fades
+    assert events[0].time == pytest.approx(1.0 + audible[0] / 16_000, abs=0.1)
+    assert events[1].time == pytest.approx(1.0 + audible[-1] / 16_000, abs=0.1)
     assert CHUNK_SECONDS == 0.032
