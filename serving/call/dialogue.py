@@ -97,7 +97,6 @@ class Reply:
         text: the turn, redacted.
         answer: what to say; personal values as placeholders.
         understood: false where the caller must be asked again; three in a row end in a transfer.
-        verbatim: compliance wording: not to be interrupted.
         stop_recording: the caller opted out; what was kept must be erased.
         state: the dialogue after this turn.
     """
@@ -108,7 +107,6 @@ class Reply:
     state: DialogueState
     next: Next = Next.LISTEN
     understood: bool = True
-    verbatim: bool = False
     stop_recording: bool = False
     tag: IntentTag | None = None
     values: tuple[str, ...] = ()

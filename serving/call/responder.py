@@ -216,7 +216,7 @@ class Responder:
         answer = " ".join(part for part in parts if part)
         pending = policy.pending_after(text, "", computed=False)
         reply = self._reply(turn, answer, decision, pending=pending, cache=cache)
-        return replace(reply, tools=tuple(records), disclosures=tuple(references), verbatim=bool(references))
+        return replace(reply, tools=tuple(records), disclosures=tuple(references))
 
     def _reply(
         self,
