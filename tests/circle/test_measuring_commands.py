@@ -12,13 +12,15 @@ import pytest
 
 from flows.environment import offline_environment
 from tests.circle.fixtures import Circle
+from tests.training.hub_server import hub, hub_folder
 
 
-def voicebot(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+def voicebot(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    outside = ("PREFECT_", "HF_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(outside)}
     return subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments],
-        env=environment,
+        env=kept | more,
         capture_output=True,
         text=True,
         timeout=300,
@@ -53,6 +55,17 @@ def test_a_report_over_seeds_goes_to_the_home_and_registers_nothing(circle: Circ
     assert [row["seed"] for row in found["seeds"]] == [0, 1]
     (report,) = (circle.settings.home / "recipes").glob("project-*/report.json")
     assert json.loads(report.read_text(encoding="utf-8"))["items"] == 4
+
+
+def test_the_same_command_takes_the_name_of_a_data_set_on_the_hub(circle: Circle, tmp_path: Path) -> None:
+    rows = [(f"question {i} about {('cards', 'money')[i % 2]}", ("cards", "money")[i % 2]) for i in range(40)]
+    with hub("PolyAI/banking77", {"main": hub_folder(tmp_path / "repository", rows, rows[:4])}) as url:
+        done = voicebot(
+            "train", "--dataset", "PolyAI/banking77", "--seeds", "2", "--json",
+            HF_ENDPOINT=url, HF_HOME=str(tmp_path / "home"), HF_HUB_DISABLE_TELEMETRY="1",
+        )  # fmt: skip
+    found = document(done)
+    assert (found["source"], found["items"], len(found["seeds"])) == ("PolyAI/banking77", 4, 2)
 
 
 def test_several_seeds_without_a_test_split_are_refused(circle: Circle, tmp_path: Path) -> None:

@@ -31,6 +31,27 @@ def hub(repository: str, branches: dict[str, Path]) -> Iterator[str]:
         server.server_close()
 
 
+def hub_folder(folder: Path, train: list[tuple[str, str]], test: list[tuple[str, str]]) -> Path:
+    """A dataset repository as the hub stores it: parquet files, labels as numbers, no script."""
+    import datasets
+
+    names = sorted({label for _, label in train})
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
+    )
+    splits = {
+        split: datasets.Dataset.from_dict(
+            {"text": [text for text, _ in rows], "label": [names.index(label) for _, label in rows]},
+            features=features,
+        )
+        for split, rows in (("train", train), ("test", test))
+    }
+    (folder / "data").mkdir(parents=True)
+    for split, data in splits.items():
+        data.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
 class _Hub(http.server.BaseHTTPRequestHandler):
     repository: str
     branches: dict[str, Path]

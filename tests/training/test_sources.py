@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import InvalidInputError, MissingError
-from tests.training.hub_server import hub
+from tests.training.hub_server import hub, hub_folder
 from training.data import Dataset
 from training.sources import is_hub_name, load_splits, read_csv, read_hub, read_intents
 
@@ -31,27 +31,6 @@ def write_csv(
     with path.open("w", encoding="utf-8", newline="") as handle:
         csv.writer(handle).writerows([header, *rows])
     return path
-
-
-def hub_folder(folder: Path, train: list[tuple[str, str]], test: list[tuple[str, str]]) -> Path:
-    """A dataset repository as the hub stores it: parquet files, labels as numbers, no script."""
-    import datasets
-
-    names = sorted({label for _, label in train})
-    features = datasets.Features(
-        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
-    )
-    splits = {
-        split: datasets.Dataset.from_dict(
-            {"text": [text for text, _ in rows], "label": [names.index(label) for _, label in rows]},
-            features=features,
-        )
-        for split, rows in (("train", train), ("test", test))
-    }
-    (folder / "data").mkdir(parents=True)
-    for split, data in splits.items():
-        data.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
-    return folder
 
 
 def rows_of(data: Dataset) -> list[tuple[str, str]]:
