@@ -54,7 +54,7 @@ def choose_tts(settings: Settings) -> EngineChoice[TtsEngine]:
 
 
 def caller_tts(settings: Settings) -> TtsEngine:
-    """The voice of synthetic callers: espeak-ng, and never the bot's own voice.
+    """The voice of synthetic callers: espeak-ng, the same sound every time, never the bot's own voice.
 
     Raises:
         InvalidInputError: the caller's voice is the bot's, or does not exist.
@@ -67,7 +67,7 @@ def caller_tts(settings: Settings) -> TtsEngine:
             f"The synthetic caller has the bot's own voice {settings.caller_voice!r}.",
             advice="Set VOICEBOT_CALLER_VOICE or VOICEBOT_ESPEAK_VOICE to another one.",
         )
-    return EspeakTts(EspeakVoice(settings.caller_voice, settings.caller_words_per_minute))
+    return EspeakTts(EspeakVoice(settings.caller_voice, settings.caller_words_per_minute), repeatable=True)
 
 
 def whisper_missing(settings: Settings) -> str:

@@ -6,7 +6,9 @@ and never part of this project's code (NOTICE names the engine to choose without
 about 300 times faster than real time, so a sentence costs milliseconds.
 """
 
+import _ctypes
 import atexit
+import contextlib
 import ctypes
 import functools
 import shutil
@@ -78,14 +80,19 @@ class EspeakTts:
 
     Args:
         voice: the voice.
+        repeatable: give the same samples for the same text, whatever was said before. The library
+            keeps the phase of its voice from one utterance to the next and nothing resets it, so
+            this speaks each text with a copy of the library loaded for it (1 ms more). For
+            synthetic callers: what a test or a replay hears must not depend on what ran before.
 
     Raises:
         MissingError: espeakng-loader is not installed.
         InvalidInputError: no such voice or variant.
     """
 
-    def __init__(self, voice: EspeakVoice | None = None) -> None:
+    def __init__(self, voice: EspeakVoice | None = None, *, repeatable: bool = False) -> None:
         self.voice = voice or EspeakVoice()
+        self._repeatable = repeatable
         self._library = espeak_library()
         self._library.check(self.voice)
         self.rate = ESPEAK_RATE
@@ -97,14 +104,16 @@ class EspeakTts:
 
     def synthesise(self, text: str) -> Iterator[AudioClip]:
         """One clip per sentence at 22,050 Hz; the library is free between two clips."""
-        for sentence in speakable_sentences(text, max_chars=_MAX_CHARS):
-            samples = self._library.speak(sentence, self.voice)
-            if len(samples):
-                yield AudioClip(samples, ESPEAK_RATE)
+        with contextlib.ExitStack() as stack:
+            library = stack.enter_context(espeak_copy()) if self._repeatable else self._library
+            for sentence in speakable_sentences(text, max_chars=_MAX_CHARS):
+                samples = library.speak(sentence, self.voice)
+                if len(samples):
+                    yield AudioClip(samples, ESPEAK_RATE)
 
 
 class EspeakLibrary:
-    """The one instance of the C library in this process; every use holds its lock.
+    """One loaded instance of the C library; every use holds its lock.
 
     espeak-ng keeps voice and parameters in C globals, so each synthesis sets them all again.
     """
@@ -173,6 +182,11 @@ class EspeakLibrary:
             raise EngineError(f"espeak-ng failed with status {status}.")
         return np.concatenate(parts) if parts else np.zeros(0, np.int16)
 
+    def close(self) -> None:
+        """Unload the library; only for a copy that nobody else uses."""
+        self._lib.espeak_Terminate()
+        _ctypes.dlclose(self._lib._handle)
+
     def phonemes(self, word: str) -> str:
         """IPA of a word in American English, with stress marks; empty where there is none."""
         pointer = ctypes.c_char_p(word.encode("utf-8", "ignore"))
@@ -223,18 +237,37 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @functools.cache
 def espeak_library() -> EspeakLibrary:
-    """The process's instance, started at first use.
+    """The process's shared instance, started at first use.
 
     Raises:
         MissingError: espeakng-loader is not installed, or incomplete.
     """
+    return EspeakLibrary(*_installed())
+
+
+@contextlib.contextmanager
+def espeak_copy() -> Iterator[EspeakLibrary]:
+    """An instance in its initial state: the loader shares a file, so it is given a copy of it.
+
+    Raises:
+        MissingError: espeakng-loader is not installed, or incomplete.
+    """
+    library, data = _installed()
+    with tempfile.TemporaryDirectory(prefix="espeak-") as folder:
+        instance = EspeakLibrary(Path(shutil.copy(library, folder)), data)
+    with contextlib.closing(instance):
+        yield instance
+
+
+def _installed() -> tuple[Path, Path]:
+    """Library and data folder of the wheel."""
     try:
         import espeakng_loader
     except ImportError as error:
         raise MissingError(
             "The voice engine espeak-ng is not installed.", advice="Install the package espeakng-loader."
         ) from error
-    return EspeakLibrary(Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path()))
+    return Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
 
 
 def _short_path(data_path: Path) -> bytes:

@@ -15,7 +15,7 @@ from serving.speech.espeak_tts import EspeakTts
 
 @pytest.fixture(scope="module")
 def speech() -> AudioClip:
-    tts = EspeakTts()
+    tts = EspeakTts(repeatable=True)
     return concatenate(list(tts.synthesise("your payment is due on the first of may")), tts.rate)
 
 

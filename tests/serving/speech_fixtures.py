@@ -28,7 +28,7 @@ SENTENCES = [
 
 def speech(text: str, voice: str = "en-us+f5") -> AudioClip:
     """A sentence spoken by espeak-ng."""
-    return concatenate(list(EspeakTts(EspeakVoice(voice)).synthesise(text)), 22_050)
+    return concatenate(list(EspeakTts(EspeakVoice(voice), repeatable=True).synthesise(text)), 22_050)
 
 
 def noise(seconds: float, rate: int = 16_000, level: float = 0.05) -> AudioClip:

@@ -46,6 +46,32 @@ def test_impossible_ways_to_speak_are_refused(wrong: dict[str, int]) -> None:
         EspeakVoice(**wrong)
 
 
+def test_a_repeatable_voice_gives_the_same_samples_whatever_was_said_before() -> None:
+    voice = EspeakVoice("en-us+edward")
+    caller, bot = EspeakTts(voice, repeatable=True), EspeakTts(EspeakVoice("en-us+f5"))
+
+    def said(tts: EspeakTts, text: str) -> bytes:
+        return concatenate(list(tts.synthesise(text)), tts.rate).samples.tobytes()
+
+    first = said(caller, TEXT)
+    for other in ("good morning", "how much is it", "goodbye"):
+        said(bot, other)
+        said(caller, other)
+        assert said(caller, TEXT) == first
+
+
+def test_a_repeatable_voice_is_unloaded_when_its_text_is_given_up_half_way() -> None:
+    def loaded() -> int:
+        return Path("/proc/self/maps").read_text().count("espeak-")
+
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("only Linux lists what a process has loaded")
+    before = loaded()
+    for _ in range(5):
+        next(EspeakTts(repeatable=True).synthesise("One sentence. Another one."))
+    assert loaded() == before
+
+
 def colour(spoken: np.ndarray) -> np.ndarray:
     """Mean spectrum in 60 bands of 100 Hz, of length one: what makes a voice that voice.
 
