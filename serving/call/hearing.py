@@ -189,7 +189,8 @@ def _until_end(
             elif isinstance(event, SpeechEnded):
                 ended = event.time
         if started is None:
-            while frame.end - before[0].start > PRE_ROLL_S:
+            # Half a frame of tolerance: which frame is the first must not hang on a rounding of the clock.
+            while frame.end - before[0].start > PRE_ROLL_S + frame.clip.seconds / 2:
                 before.popleft()
             continue
         while before:

@@ -81,9 +81,10 @@ class EspeakTts:
     Args:
         voice: the voice.
         repeatable: give the same samples for the same text, whatever was said before. The library
-            keeps the phase of its voice from one utterance to the next and nothing resets it, so
-            this speaks each text with a copy of the library loaded for it (1 ms more). For
-            synthetic callers: what a test or a replay hears must not depend on what ran before.
+            draws its breath noise from a generator that it seeds with the time of day, and keeps
+            the phase of its voice from one utterance to the next; nothing resets that, so each text
+            is spoken by a copy of the library loaded for it, with a fixed seed (1 ms more). For
+            synthetic callers: what a test or a replay hears must not depend on when it runs.
 
     Raises:
         MissingError: espeakng-loader is not installed.
@@ -182,6 +183,10 @@ class EspeakLibrary:
             raise EngineError(f"espeak-ng failed with status {status}.")
         return np.concatenate(parts) if parts else np.zeros(0, np.int16)
 
+    def seed(self, value: int) -> None:
+        """Begin the generator of breath noise anew."""
+        self._lib.espeak_ng_SetRandSeed(value)
+
     def close(self) -> None:
         """Unload the library; only for a copy that nobody else uses."""
         self._lib.espeak_Terminate()
@@ -211,6 +216,7 @@ class EspeakLibrary:
             ctypes.c_void_p,
             ctypes.c_void_p,
         ]
+        lib.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
         lib.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
         lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
 
@@ -256,6 +262,7 @@ def espeak_copy() -> Iterator[EspeakLibrary]:
     with tempfile.TemporaryDirectory(prefix="espeak-") as folder:
         instance = EspeakLibrary(Path(shutil.copy(library, folder)), data)
     with contextlib.closing(instance):
+        instance.seed(0)
         yield instance
 
 
