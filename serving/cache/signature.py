@@ -17,7 +17,7 @@ from serving.spoken import parse
 from serving.spoken.given_names import GIVEN_NAMES
 from serving.spoken.values import Kind, TypedValue
 
-RULES = "4"
+RULES = "5"
 """Version of the rules below, part of the cache scope: signatures of other rules are not comparable."""
 
 

@@ -39,6 +39,10 @@ Where speech is ambiguous, the reading is fixed here, and the tests hold it:
   common given name.
   A common given name alone is one before "here" or "speaking", after "pay" or "send it to", or written
   "Maria Lopez".
+  Also one: what opens a turn before "speaking" or after "i'm" in two words, what is "my name", what is
+  spelled ("s m i t h", "s as in sam", NATO words) beside itself or in four letters or more.
+* After a cue of birth, months may be numbers ("the third of the fifth"), the year may come first.
+* With `expect`, any few bare digits, and any piece of an e-mail address, are of what was asked for.
 * ADDRESS is a house number, up to three words, and "street" or its like; SECRET is what a password "is".
 """
 

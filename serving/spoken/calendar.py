@@ -17,11 +17,12 @@ _LATEST_BIRTH = 2030
 
 @dataclass(frozen=True, slots=True)
 class DateFound:
-    """A date and the tokens that say it."""
+    """A date and the tokens that say it; `birth` where it was introduced as one of birth."""
 
     value: date
     first: int
     last: int
+    birth: bool = False
 
 
 @dataclass(frozen=True, slots=True)

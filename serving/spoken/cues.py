@@ -54,6 +54,7 @@ _PHRASES: Mapping[Cue, tuple[str, ...]] = {
         "cell", "cell phone", "cellphone", "contact number", "callback number", "call back number", "fax",
         "call me on", "call me at", "call me back on", "call me back at", "reach me on", "reach me at",
         "text me on", "text me at", "ring me on", "contact me on", "contact me at", "my number",
+        "area code", "country code",
     ),
     Cue.CODE: (
         "pin", "pin number", "pin code", "passcode", "pass code", "password", "cvv", "c v v", "cvc",
@@ -70,8 +71,8 @@ _PHRASES: Mapping[Cue, tuple[str, ...]] = {
         "birthday is on",
     ),
     Cue.NONE: (
-        "promo code", "promotion code", "discount code", "voucher code", "error code", "area code",
-        "country code", "qr code", "bar code", "dress code",
+        "promo code", "promotion code", "discount code", "voucher code", "error code", "qr code", "bar code",
+        "dress code",
     ),
 }  # fmt: skip
 

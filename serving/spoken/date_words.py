@@ -26,22 +26,24 @@ _UNITS = frozenset({"%", "percent", "per", "hundred"}) | MAGNITUDES.keys() | MAJ
 
 
 @dataclass(frozen=True, slots=True)
-class _Day:
+class Day:
+    """A day of a month, and whether it was said as one."""
+
     value: int
     last: int
     ordinal: bool
 
 
-def _day(reading: Reading, index: int) -> _Day | None:
+def read_day(reading: Reading, index: int) -> Day | None:
     """As in "third", "twenty first", "3rd", "twenty one", "21"."""
     words = reading.words
     if words[index] in ORDINALS:
         if index and words[index - 1] in TENS:
             return None
-        return _Day(ORDINALS[words[index]], index + 1, ordinal=True)
+        return Day(ORDINALS[words[index]], index + 1, ordinal=True)
     after = index + 2 if words[index + 1] == "-" else index + 1
     if words[index] in {"twenty", "thirty"} and ORDINALS.get(words[after], 99) < 10:
-        return _Day(TENS[words[index]] + ORDINALS[words[after]], after + 1, ordinal=True)
+        return Day(TENS[words[index]] + ORDINALS[words[after]], after + 1, ordinal=True)
     if reading.written[index]:
         if not words[index].isdecimal() or len(words[index]) > 2:
             return None
@@ -52,13 +54,13 @@ def _day(reading: Reading, index: int) -> _Day | None:
         if small is None:
             return None
         (value, last), ended = small, False
-    return _Day(value, last, ended) if 1 <= value <= 31 else None
+    return Day(value, last, ended) if 1 <= value <= 31 else None
 
 
 def day_month(reading: Reading, index: int, calendar: Calendar) -> DateFound | None:
     """As in "the third of may 2027", "3 may", "on the fifteenth"."""
     words = reading.words
-    day = _day(reading, index + 1 if words[index] == "the" else index)
+    day = read_day(reading, index + 1 if words[index] == "the" else index)
     if day is None:
         return None
     at = day.last + 1 if words[day.last] == "day" else day.last
@@ -67,7 +69,7 @@ def day_month(reading: Reading, index: int, calendar: Calendar) -> DateFound | N
     if not month:
         return _day_alone(reading, index, day, calendar)
     after = at + joined + 1
-    year = _year(reading, after, short=calendar.short_years)
+    year = read_year(reading, after, short=calendar.short_years)
     doubtful = words[after - 1] == "apr" and not day.ordinal
     if year is None and not joined and (doubtful or words[after] in _AFTER_MODAL):
         return None
@@ -83,10 +85,10 @@ _AFTER_MODAL = frozenset(
 def month_day(reading: Reading, index: int, calendar: Calendar) -> DateFound | None:
     """As in "may third", "May 3, 2027"; "may" needs more than a bare number, it is a verb too."""
     words = reading.words
-    day = _day(reading, index + 1 + (words[index + 1] in {"the", "."}))
+    day = read_day(reading, index + 1 + (words[index + 1] in {"the", "."}))
     if day is None or words[day.last] in _UNITS:
         return None
-    year = _year(reading, day.last, short=calendar.short_years)
+    year = read_year(reading, day.last, short=calendar.short_years)
     if year is None and not day.ordinal:
         before = words[index - 1] if index else ""
         if words[index] == "apr" or (words[index] in _MODAL and before not in BARE_DAY_CUES):
@@ -113,7 +115,7 @@ def _found(
 _CLAUSE_ENDS = frozenset({"", ".", ",", "?", "!", "please", "and", "at"})
 
 
-def _day_alone(reading: Reading, index: int, day: _Day, calendar: Calendar) -> DateFound | None:
+def _day_alone(reading: Reading, index: int, day: Day, calendar: Calendar) -> DateFound | None:
     """As in "on the fifteenth", "by the 15th of next month": only when today is known."""
     words, today = reading.words, calendar.today
     if today is None or not day.ordinal or index == 0 or words[index - 1] not in BARE_DAY_CUES:
@@ -132,7 +134,7 @@ def _day_alone(reading: Reading, index: int, day: _Day, calendar: Calendar) -> D
     return None
 
 
-def _year(reading: Reading, index: int, *, short: bool) -> tuple[int, int] | None:
+def read_year(reading: Reading, index: int, *, short: bool) -> tuple[int, int] | None:
     """Year and next token of ", 2027", "twenty twenty seven", "in the year …" after a day."""
     words = reading.words
     index += words[index] == ","
@@ -146,6 +148,8 @@ def _year(reading: Reading, index: int, *, short: bool) -> tuple[int, int] | Non
     if found is None and short:
         small = below_hundred(words, index)
         found = (2000 + small[0], small[1]) if small is not None and small[0] >= 10 else None
+        if words[index] in OH and (digit := digit_of(words[index + 1])):
+            found = 2000 + digit, index + 2
     return found if found is not None and words[found[1]] not in _UNITS else None
 
 
@@ -159,6 +163,9 @@ def _written_year(reading: Reading, index: int, *, short: bool) -> tuple[int, in
 
 
 def _spoken_year(words: Sequence[str], index: int) -> tuple[int, int] | None:
+    spelled = _spelled_year(words, index)
+    if spelled is not None:
+        return spelled
     if words[index + 1] == "thousand" and words[index] in SMALL and SMALL[words[index]] < 10:
         after = index + 2 + (words[index + 2] == "and")
         rest = below_hundred(words, after)
@@ -175,3 +182,14 @@ def _spoken_year(words: Sequence[str], index: int) -> tuple[int, int] | None:
         return (head + digit, after + 2) if digit else None
     rest = below_hundred(words, after)
     return (head + rest[0], rest[1]) if rest is not None and rest[0] >= 10 else None
+
+
+_CENTURIES = frozenset({(1, 9), (2, 0)})
+
+
+def _spelled_year(words: Sequence[str], index: int) -> tuple[int, int] | None:
+    """As in "one nine eight four"."""
+    digits = [digit for word in words[index : index + 4] if (digit := digit_of(word)) is not None]
+    if len(digits) < 4 or tuple(digits[:2]) not in _CENTURIES or digit_of(words[index + 4]) is not None:
+        return None
+    return int("".join(map(str, digits))), index + 4

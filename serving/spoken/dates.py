@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
-from serving.spoken.calendar import Calendar, DateFound, full_year, make
+from serving.spoken.birth_words import read_birth
+from serving.spoken.calendar import Calendar, DateFound, birth_date, full_year, make
 from serving.spoken.cues import Cue
 from serving.spoken.date_words import BARE_DAY_CUES, day_month, month_day
 from serving.spoken.lexicon import MONTHS, ORDINALS, WEEKDAYS
@@ -16,28 +17,35 @@ _IDENTIFIERS = frozenset({Cue.CARD, Cue.ACCOUNT, Cue.PHONE, Cue.CODE})
 
 
 def find_dates(
-    reading: Reading, calendar: Calendar, cue_at: Callable[[int], Cue] = lambda _: Cue.NONE
+    reading: Reading, calendar: Calendar, cue_of: Callable[[int, int], Cue] = lambda _, __: Cue.NONE
 ) -> list[DateFound]:
     """All dates of a text from left to right.
 
     Args:
         reading: the text.
         calendar: what dates depend on.
-        cue_at: the cue before a token. After one of birth, years may be two digits; after one of an
-            identifier, figures such as 12-05-03 are a part of it.
+        cue_of: the cue of the tokens from one up to another. After one of birth, years may be two digits
+            and months numbers; after one of an identifier, figures such as 12-05-03 are a part of it.
     """
     found = []
     index = 0
     births = replace(calendar, short_years=True)
     while index < reading.size:
-        at = read_date(reading, index, births)
-        if at is not None and (cue := cue_at(index)) is not Cue.BIRTH:
-            figures = reading.written[index] and reading.words[at.last - 1].isdecimal()
-            at = None if figures and cue in _IDENTIFIERS else read_date(reading, index, calendar)
+        at = read_date(reading, index, births) or read_birth(reading, index, births)
+        if at is not None:
+            at = _as_introduced(reading, at, calendar, cue_of(at.first, at.last))
         if at is not None:
             found.append(at)
         index = at.last if at else index + 1
     return found
+
+
+def _as_introduced(reading: Reading, found: DateFound, calendar: Calendar, cue: Cue) -> DateFound | None:
+    """A date of birth after its cue; without one what stands there by the common rules, or nothing."""
+    if cue is Cue.BIRTH:
+        return replace(found, value=birth_date(found.value, calendar.today), birth=True)
+    figures = reading.written[found.first] and reading.words[found.last - 1].isdecimal()
+    return None if figures and cue in _IDENTIFIERS else read_date(reading, found.first, calendar)
 
 
 def read_date(reading: Reading, index: int, calendar: Calendar) -> DateFound | None:

@@ -1,4 +1,4 @@
-"""Common given names, for cues too weak to trust alone ("it's for maria").
+"""Common given names, for cues too weak to trust alone ("it's for maria"), and names that are words as well.
 
 A short list of frequent names of many origins. Names that are also everyday words in a bank's calls
 (bill, mark, grant, may, will, chase, hope, rich, sterling) are left out on purpose.
@@ -38,3 +38,19 @@ GIVEN_NAMES: Final = word_set(
     yuki zachary zainab zoe
     """
 )
+"""Frequent given names."""
+
+EVERYDAY_NAMES: Final = word_set(
+    """
+    april art august baker ball bank banks bell best bill bird black blue bond bright brown bush buck cash
+    case chance charge chase chip church clay coin cook cross day dean drew earl early east english faith
+    fall field fields fine fish ford fox frank free french gene good grace grant gray green grey guy hall
+    hand hill hope house jack joy june king land lane last law light little long lord love low major march
+    mark mason max may miles mill mills mine miss money more new nick north page paris park pat penny pitt
+    place pool poor pope post pound power price quick rate ray read reed rich rob rock rose self sharp
+    short singer small son south speed spring star sterling stock stone story street strong summer sun
+    swift trust wall ward way weeks van von der bin mac dos del welcome west white wise winter wood woods
+    work young youngs
+    """
+)
+"""Everyday words: part of a name only where they are written or introduced as one."""

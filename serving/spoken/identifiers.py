@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from serving.spoken.calendar import Calendar, birth_digits
 from serving.spoken.cues import Cue, Cues
+from serving.spoken.lexicon import AMOUNT_ENDS, FILLERS, SOFT_FILLERS
 from serving.spoken.numerals import Shape
 from serving.spoken.runs import PERSONAL_DIGITS, Run, is_card, is_clock
 from serving.spoken.text import Reading
@@ -23,6 +24,8 @@ _MOST_DECIMALS = 6
 _SHORTEST_ACCOUNT = 4
 _EXPECTED = {Kind.CARD: Cue.CARD, Kind.ACCOUNT: Cue.ACCOUNT, Kind.PHONE: Cue.PHONE, Kind.CODE: Cue.CODE,
              Kind.BIRTH_DATE: Cue.BIRTH}  # fmt: skip
+DIGIT_STRINGS = frozenset({Kind.CARD, Kind.ACCOUNT, Kind.PHONE, Kind.CODE})
+"""Kinds that callers read out digit by digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ def _identify(reading: Reading, run: Run, around: Surroundings) -> tuple[Kind, V
     digits, number = run.digits, run.number
     if not digits or is_clock(reading, run):
         return None
-    cue = _cue(reading, run, around)
+    said = _cue(reading, run, around)
+    cue = _EXPECTED.get(around.expect, said) if said is Cue.NONE and around.expect else said
     united = (
         currency_before(reading, run.first, around.currency) or unit_after(reading, run.last, around.currency)
     ) is not None
@@ -74,8 +78,10 @@ def _identify(reading: Reading, run: Run, around: Surroundings) -> tuple[Kind, V
     amount = quantity and (spoken or (united and not _too_long(reading, run, united=True)))
     if is_card(digits) and not amount:
         return Kind.CARD if len(digits) > 14 else _KINDS.get(cue, Kind.CARD), digits
-    counted = united or (quantity and cue not in {Cue.ACCOUNT, Cue.CARD})
+    counted = united or (quantity and said not in {Cue.ACCOUNT, Cue.CARD})
     if number is not None and counted and (spoken or not _too_long(reading, run, united=united)):
+        return None
+    if said is Cue.NONE and cue is not said and _is_lent(reading, run):
         return None
     if cue is Cue.BIRTH:
         born = birth_digits([item.digits for item in run.numbers], around.calendar)
@@ -100,16 +106,12 @@ def _too_long(reading: Reading, run: Run, *, united: bool) -> bool:
 
 
 def _cue(reading: Reading, run: Run, around: Surroundings) -> Cue:
-    """The nearest phrase before, the phrase after, or the question that was asked."""
+    """The nearest phrase before, else the phrase after."""
     cue = around.cues.before(reading.words, run.first)
     if cue is Cue.SOME_CARD:
         near = run.first - (reading.words[run.first - 1] in _EQUALS)
         cue = around.cues.before(reading.words, near, reach=0)
-    if cue is Cue.NONE:
-        cue = around.cues.after(reading.words, run.last)
-    if cue is Cue.NONE and around.expect is not None:
-        cue = _EXPECTED.get(around.expect, Cue.NONE)
-    return cue
+    return cue if cue is not Cue.NONE else around.cues.after(reading.words, run.last)
 
 
 def _by_cue(reading: Reading, run: Run, cue: Cue, around: Surroundings) -> tuple[Kind, Value] | None:
@@ -117,7 +119,7 @@ def _by_cue(reading: Reading, run: Run, cue: Cue, around: Surroundings) -> tuple
     length = len(digits)
     if _plus(reading, run) and length in _PHONE_DIGITS:
         return Kind.PHONE, f"+{digits}"
-    if cue is Cue.CODE and length in _CODE_DIGITS:
+    if cue in {Cue.CODE, Cue.BIRTH} and length in _CODE_DIGITS:  # "born in 1984"
         return Kind.CODE, digits
     if cue is Cue.PHONE and (length in _PHONE_DIGITS or (around.expect is Kind.PHONE and length > 2)):
         return Kind.PHONE, digits
@@ -127,6 +129,10 @@ def _by_cue(reading: Reading, run: Run, cue: Cue, around: Surroundings) -> tuple
         return Kind.ACCOUNT, digits
     if _round_amount(reading, run, around):
         return None
+    if around.expect in _EXPECTED and length < PERSONAL_DIGITS and _is_piece(reading, run):
+        return Kind.ACCOUNT, digits
+    if cue in _KINDS | {Cue.CARD: Kind.ACCOUNT} and length > 1 and _is_begun(reading, run):
+        return (Kind.PHONE if cue is Cue.PHONE else Kind.ACCOUNT), digits
     if _phone_form(reading, run):
         return Kind.PHONE, digits
     return (Kind.ACCOUNT, digits) if length >= PERSONAL_DIGITS else None
@@ -140,6 +146,36 @@ def _opened(reading: Reading, run: Run) -> bool:
     return run.first > 0 and reading.words[run.first - 1] == "("
 
 
+def _is_piece(reading: Reading, run: Run) -> bool:
+    """Whether a few digits that were asked for count nothing: "and then one one", not "two cards"."""
+    follow = reading.words[run.last]
+    if len(run.digits) == 1:
+        return all(not word or word in _NO_WORDS for word in _words_around(reading, run))
+    return follow in AMOUNT_ENDS or follow in _NO_WORDS
+
+
+_NO_WORDS = FILLERS | SOFT_FILLERS | frozenset(",.!?;:")
+
+
+def _is_lent(reading: Reading, run: Run) -> bool:
+    """As in "borrow 20000", which no question makes a number of an account."""
+    before = reading.words[run.first - 1] if run.first else ""
+    return run.number is not None and len(run.digits) < PERSONAL_DIGITS and before in _LENT
+
+
+_LENT = frozenset({"borrow", "borrowing", "lend", "finance", "pay", "owe"})
+
+
+def _words_around(reading: Reading, run: Run) -> list[str]:
+    return reading.words[: run.first] + reading.words[run.last : reading.size]
+
+
+def _is_begun(reading: Reading, run: Run) -> bool:
+    """As in "my card number is four one" where the text ends: a number that goes on in the next turn."""
+    spelled = all(number.shape is Shape.DIGIT for number in run.numbers)
+    return spelled and all(word in _NO_WORDS for word in reading.words[run.last : reading.size])
+
+
 _AMOUNT_CUES = frozenset({"borrow", "borrowing", "of", "lend", "finance", "amount", "need"})
 
 
@@ -148,10 +184,11 @@ def _round_amount(reading: Reading, run: Run, around: Surroundings) -> bool:
     digits = run.digits
     if run.number is None or not 6 <= len(digits) <= 9 or not digits.endswith("000") or digits[0] == "0":
         return False
-    if around.expect in _EXPECTED or around.cues.before(reading.words, run.first) is not Cue.NONE:
+    if around.cues.before(reading.words, run.first) is not Cue.NONE:
         return False
     before = reading.words[run.first - 1] if run.first else ""
-    return before in _AMOUNT_CUES or reading.words[run.last] in {"over", "at"}
+    after = around.expect not in _EXPECTED and reading.words[run.last] in {"over", "at"}
+    return before in _AMOUNT_CUES or after
 
 
 def _phone_form(reading: Reading, run: Run) -> bool:

@@ -128,7 +128,8 @@ FILLERS: Final = frozenset(
 SOFT_FILLERS: Final = frozenset(
     {"and", "then", "so", "okay", "ok", "yeah", "yes", "right", "well", "like", "let", "me", "see", "sorry",
      "wait", "hold", "on", "again", "followed", "by", "next", "you", "know", "actually", "i", "mean", "think",
-     "just", "a", "second", "moment", "the", "rest", "is", "it's", "its", "that's", "dot", "comma", "now"}
+     "just", "a", "second", "moment", "the", "rest", "is", "it's", "its", "that's", "dot", "comma", "now",
+     "last", "lastly", "final", "finally", "that", "would", "be", "bit", "part", "got", "are", "there's"}
 )  # fmt: skip
 """Words that may stand inside a digit string when both sides are plainly spelled digits."""
 

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from datetime import date
 
 from serving.spoken.addresses import take_addresses
-from serving.spoken.calendar import Calendar, birth_date
+from serving.spoken.calendar import Calendar
 from serving.spoken.context import settle
 from serving.spoken.cues import Cue, Cues, find_cues, index_phrases, match_phrase
 from serving.spoken.dates import find_dates
 from serving.spoken.emails import take_emails
 from serving.spoken.homophones import with_homophones
-from serving.spoken.identifiers import Surroundings, take_identifiers
+from serving.spoken.identifiers import DIGIT_STRINGS, Surroundings, take_identifiers
 from serving.spoken.numbers import read_numbers
 from serving.spoken.people import take_names
 from serving.spoken.quantities import Quantity, find_quantities
+from serving.spoken.reading_out import hush_reading_out
 from serving.spoken.references import take_references
 from serving.spoken.runs import find_runs
 from serving.spoken.secrets import take_passwords
@@ -60,14 +61,16 @@ def parse(
         if found is not None:
             reading.blank(index, found[0])
     take_passwords(reading)
-    take_emails(reading)
+    take_emails(reading, expected=expect is Kind.EMAIL)
     take_addresses(reading)
     take_names(reading, expected=expect is Kind.NAME)
+    hush_reading_out(reading)
     cues = find_cues(reading)
     take_references(reading, cues)
     calendar = Calendar(today, month_first=currency == "USD")
     _take_dates(reading, cues, calendar, expect)
-    runs = find_runs(reading, cues, with_homophones(reading, cues, read_numbers(reading)))
+    numbers = with_homophones(reading, cues, read_numbers(reading))
+    runs = find_runs(reading, cues, numbers, expected=expect in DIGIT_STRINGS)
     runs = take_identifiers(reading, runs, Surroundings(cues, calendar, currency, expect))
     quantities = find_quantities(reading, runs, currency, unsigned=unsigned)
     for quantity in settle(reading, quantities, currency, expect):
@@ -92,15 +95,15 @@ def entities(text: str, *, currency: str = "USD") -> tuple[str, ...]:
 
 
 def _take_dates(reading: Reading, cues: Cues, calendar: Calendar, expect: Kind | None) -> None:
-    def cue_at(index: int) -> Cue:
-        return Cue.BIRTH if expect is Kind.BIRTH_DATE else cues.before(reading.words, index)
+    def cue_of(first: int, last: int) -> Cue:
+        if expect is Kind.BIRTH_DATE:
+            return Cue.BIRTH
+        cue = cues.before(reading.words, first)
+        return cue if cue is not Cue.NONE else cues.after(reading.words, last)
 
-    for found in find_dates(reading, calendar, cue_at):
-        if cue_at(found.first) is Cue.BIRTH:
-            value = birth_date(found.value, calendar.today)
-            reading.take(Kind.BIRTH_DATE, value, found.first, found.last)
-        else:
-            reading.take(Kind.DATE, found.value, found.first, found.last)
+    for found in find_dates(reading, calendar, cue_of):
+        kind = Kind.BIRTH_DATE if found.birth else Kind.DATE
+        reading.take(kind, found.value, found.first, found.last)
 
 
 def _typed(reading: Reading, quantity: Quantity) -> TypedValue:

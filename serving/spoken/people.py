@@ -11,6 +11,7 @@ from enum import IntEnum
 from serving.spoken.cues import index_phrases, match_phrase
 from serving.spoken.given_names import GIVEN_NAMES
 from serving.spoken.lexicon import DIGITS, FILLERS, MONTHS, ORDINALS, SMALL, TENS, TERM_UNITS, word_set
+from serving.spoken.spelling import Spelled, is_alone, past_spelling_words, read_spelling, words_before
 from serving.spoken.text import Reading
 from serving.spoken.values import Kind
 
@@ -61,15 +62,20 @@ _MONEY = word_set(
     """
 )
 _REACH = 9
-_SPELLED = 3
-"""From so many single letters on, letters spell a name."""
 _PARTICLES = frozenset(
     {"de", "la", "van", "der", "von", "bin", "al", "el", "di", "da", "dos", "mc", "mac", "st"}
 )
 _TITLES = frozenset({"mr", "mister", "mrs", "ms", "miss", "dr", "doctor"})
 _ALSO_WORDS = frozenset({"will", "bill", "may", "june", "april"})
 """Names that a strong cue makes of everyday words."""
-_SPELLING_CUES = frozenset({"spelled", "spelt", "spelling", "that's"})
+_NAME_PARTS = frozenset({"first", "last", "full", "family", "maiden"})
+_GREETINGS = FILLERS | word_set(
+    "hi hello hey yes yeah yep no oh okay ok good morning afternoon evening day sure so well there , . !"
+)
+_AFTER_NAME = frozenset({"", ",", ".", "!", "and", "i", "i'm", "calling", "about", "from", "here", "again"})
+_NO_PART = ("ing", "ed", "ly", "able", "ible", "ful", "ous", "ive", "ment", "tion", "sion", "ness", "less",
+            "n't", "'m", "'re", "'ve", "'ll")  # fmt: skip
+"""Endings of everyday words."""
 NO_NAMES = (
     word_set(
         """
@@ -110,15 +116,83 @@ NO_NAMES = (
 
 def take_names(reading: Reading, *, expected: bool = False) -> None:
     """Record every name; with `expected` the text answers the question for one."""
+    _take_spelled(reading)
     index = 0
     if expected and not any(_is_cue(reading.words, at) for at in range(reading.size)):
-        while index < reading.size and reading.words[index] in FILLERS | {"yes", "yeah", "sure", "okay", ","}:
+        while reading.words[index] in _GREETINGS or reading.words[index] in {"it's", "that's"}:
             index += 1
         index = _take(reading, index, _Trust.STRONG) or index
+    _take_opening(reading)
     while index < reading.size:
         found = match_phrase(reading.words, index, _CUES)
-        taken = _take_unled(reading, index) if found is None else _take(reading, *found)
+        if found is None:
+            taken = _take_unled(reading, index) or _take_before(reading, index)
+        else:
+            taken = _take(reading, *found)
         index = taken or index + 1
+
+
+def _take_spelled(reading: Reading) -> None:
+    """Record what is spelled beside the word itself, or spelled and nothing else."""
+    index = 0
+    while index < reading.size:
+        found = read_spelling(reading.words, index)
+        if found is None:
+            index += 1
+            continue
+        first = words_before(reading.words, found)
+        if first == found.first and reading.words[found.last] in {"a", "i"}:  # "… that's sofia s o f i | a"
+            whole = Spelled(found.letters + reading.words[found.last], found.first, found.last + 1)
+            first = words_before(reading.words, whole)
+            found = whole if first < found.first else found
+        if first < found.first or is_alone(reading.words, found):
+            reading.take(Kind.NAME, _titled(found.letters), first, found.last)
+        index = found.last
+
+
+def _take_opening(reading: Reading) -> None:
+    """Who calls, told first: "john smith speaking", "this is zanthia smith", "i'm zanthia smith and …"."""
+    words = reading.words
+    for index in range(reading.size):
+        begins = index == 0 or words[index - 1] in _GREETINGS
+        if begins and words[index] and words[index] not in _GREETINGS:
+            _take_caller(reading, index, opening=all(word in _GREETINGS for word in words[: min(index, 9)]))
+
+
+def _take_caller(reading: Reading, index: int, *, opening: bool) -> None:
+    words = reading.words
+    led = index
+    for cue in (("this", "is"), ("i'm",), ("i", "am"), ("im",)):
+        if tuple(words[index : index + len(cue)]) == cue:
+            led = index + len(cue)
+    last, parts = _collect(reading, led, _LONGEST_NAME)
+    if not parts or any(part.endswith(_NO_PART) for part in parts):
+        return
+    closed = words[last] in _CLOSING and words[last + 1] in _AFTER_NAME
+    closed = closed or (opening and words[last] == "here" and len(parts) == _SHORT_NAME)
+    if closed or (opening and led > index and len(parts) == _SHORT_NAME and words[last] in _AFTER_NAME):
+        _record(reading, led, last, parts)
+
+
+def _take_before(reading: Reading, index: int) -> int:
+    """As in "zanthia smith | is my name": one past its last token, or 0."""
+    words = reading.words
+    if words[index] != "is" or words[index + 1] not in {"my", "the"}:
+        return 0
+    whose = index + 2 + (words[index + 2] in _NAME_PARTS)
+    if words[whose] not in {"name", "surname"}:
+        return 0
+    first = index
+    while first > 0 and index - first < _LONGEST_NAME and _may_be_part(words[first - 1]):
+        first -= 1
+    last, parts = _collect(reading, first, _LONGEST_NAME)
+    if not parts or last != index:
+        return 0
+    return _record(reading, first, last, parts)
+
+
+def _may_be_part(word: str) -> bool:
+    return word[:1].isalpha() and word not in NO_NAMES
 
 
 def _is_cue(words: list[str], index: int) -> bool:
@@ -133,14 +207,34 @@ def _take(reading: Reading, index: int, trust: _Trust) -> int:
         first += 1
         if words[first] == "." and words[first - 1] in _TITLES:
             first += 1
+    if trust > _Trust.WEAK and read_spelling(words, past_spelling_words(words, first)) is not None:
+        first = past_spelling_words(words, first)
     longest = _LONGEST_NAME if trust >= _Trust.WEAK else _SHORT_NAME
     also = _ALSO_WORDS if trust > _Trust.WEAK else frozenset[str]()
     last, parts = _collect(reading, first, longest, also=also)
     if not parts or not _trusted(reading, first, last, parts, trust):
         return 0
+    last = _record(reading, first, last, parts)
+    return _take_again(reading, last, parts) or last
+
+
+def _record(reading: Reading, first: int, last: int, parts: list[str]) -> int:
+    """Record a name and what is spelled of it behind; one past its last token."""
     reading.take(Kind.NAME, " ".join(_titled(part) for part in parts), first, last)
-    _take_spelling(reading, last)
+    found = read_spelling(reading.words, past_spelling_words(reading.words, last))
+    if found is not None:
+        reading.take(Kind.NAME, _titled(found.letters), found.first, found.last)
     return last
+
+
+def _take_again(reading: Reading, index: int, parts: list[str]) -> int:
+    """As in "my name is bond, | james bond": the whole name behind a part of it."""
+    if reading.words[index] != ",":
+        return 0
+    last, whole = _collect(reading, index + 1, _LONGEST_NAME)
+    if len(whole) <= len(parts) or whole[-len(parts) :] != parts:
+        return 0
+    return _record(reading, index + 1, last, whole)
 
 
 def _take_unled(reading: Reading, index: int) -> int:
@@ -151,8 +245,7 @@ def _take_unled(reading: Reading, index: int) -> int:
     closed = reading.words[last] in _CLOSING | {"here"}
     if not closed and not (len(parts) > 1 and _capital(reading, index, last)):
         return 0
-    reading.take(Kind.NAME, " ".join(_titled(part) for part in parts), index, last)
-    return last
+    return _record(reading, index, last, parts)
 
 
 def _collect(
@@ -161,9 +254,9 @@ def _collect(
     """Words that may be a name from token `first` on: end token and parts."""
     words, at, parts = reading.words, first, list[str]()
     while at < reading.size and len(parts) - len(_PARTICLES.intersection(parts)) < longest:
-        letters = _letters(words, at)
-        if letters >= _SPELLED:
-            return at + letters, parts or ["".join(words[at : at + letters])]
+        spelled = read_spelling(words, at)
+        if spelled is not None:
+            return spelled.last, parts or [spelled.letters]
         word = words[at]
         if not word or not word[0].isalpha() or (word in NO_NAMES and not (at == first and word in also)):
             break
@@ -184,14 +277,6 @@ def _collect(
     return at, parts
 
 
-def _letters(words: list[str], at: int) -> int:
-    """How many tokens from `at` on are single letters."""
-    count = 0
-    while len(words[at + count]) == 1 and words[at + count].isalpha():
-        count += 1
-    return count
-
-
 def _trusted(reading: Reading, first: int, last: int, parts: list[str], trust: _Trust) -> bool:
     if trust > _Trust.WEAK:
         return True
@@ -207,16 +292,6 @@ def _capital(reading: Reading, first: int, last: int) -> bool:
     """Whether words are written as names are, in a text that is not all capitals."""
     originals = [reading.text[reading.starts[at] : reading.ends[at]] for at in range(first, last)]
     return not reading.text.isupper() and all(word[0].isupper() and word[1:].islower() for word in originals)
-
-
-def _take_spelling(reading: Reading, index: int) -> None:
-    """As in "… that's s m i t h": the letters go with the name."""
-    at = index
-    while reading.words[at] in _SPELLING_CUES or reading.words[at] == ",":
-        at += 1
-    letters = _letters(reading.words, at)
-    if letters >= _SPELLED:
-        reading.take(Kind.NAME, _titled("".join(reading.words[at : at + letters])), at, at + letters)
 
 
 def _titled(part: str) -> str:

@@ -5,7 +5,7 @@ written, with or without a cue.
 """
 
 from serving.spoken.cues import Cue, Cues
-from serving.spoken.lexicon import CONNECTIVES, FILLERS
+from serving.spoken.lexicon import CONNECTIVES, FILLERS, SOFT_FILLERS
 from serving.spoken.numbers import read_number
 from serving.spoken.text import Reading
 from serving.spoken.values import Kind
@@ -22,6 +22,7 @@ _FEWEST_DIGITS = 3
 _LONGEST_LEAD = 6
 _WORDS = frozenset({"with", "from", "that", "this", "have", "your", "card", "please"})
 """Four letters that are no group of a reference."""
+_LETTERS = frozenset({"a", "i"})
 _JOINTS = FILLERS | frozenset({"-", ".", ",", "/", "capital"})
 
 
@@ -95,7 +96,7 @@ def _piece(reading: Reading, at: int) -> tuple[str, int]:
         if number is not None and number.digits:
             return number.digits, number.last
     if word.isascii() and word.isalpha() and (len(word) in {1, 4} or _glued(reading, at)):
-        return (word, at + 1) if word not in _WORDS else ("", at)
+        return (word, at + 1) if word not in _WORDS and word not in SOFT_FILLERS - _LETTERS else ("", at)
     return "", at
 
 

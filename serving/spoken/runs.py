@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from serving.spoken.cues import Cue, Cues
-from serving.spoken.lexicon import FILLERS, MAJOR, OH, SOFT_FILLERS, SYMBOLS, TERM_UNITS
+from serving.spoken.lexicon import AMOUNT_ENDS, FILLERS, MAJOR, OH, SOFT_FILLERS, SYMBOLS, TERM_UNITS
 from serving.spoken.numerals import Number, Shape
 from serving.spoken.text import Reading
 
@@ -82,21 +82,33 @@ def is_clock(reading: Reading, run: Run) -> bool:
     return later and numbers[0].value < 24 and numbers[-1].last == numbers[0].first + 2 * len(numbers) - 1
 
 
-def find_runs(reading: Reading, cues: Cues, numbers: Sequence[Number]) -> list[Run]:
-    """Group numbers into runs, in order; lone interjections ("oh") are dropped."""
+def find_runs(
+    reading: Reading, cues: Cues, numbers: Sequence[Number], *, expected: bool = False
+) -> list[Run]:
+    """Group numbers into runs, in order; lone interjections ("oh") are dropped.
+
+    With `expected` a digit string is what the caller was asked for.
+    """
     runs: list[Run] = []
     cluster: list[Number] = []
     gaps: list[Gap] = []
     for number in numbers:
         gap = _gap(reading, cluster[-1].last, number.first) if cluster else Gap.BREAK
         if gap is Gap.BREAK or _is_range(reading, cluster[-1], number):
-            runs.extend(_split(reading, cues, cluster, gaps))
+            runs.extend(_split(reading, cues, cluster, gaps, expected=expected))
             cluster, gaps = [number], []
         else:
             cluster.append(number)
             gaps.append(gap)
-    runs.extend(_split(reading, cues, cluster, gaps))
-    return [kept for run in runs if (kept := _without_oh(reading, run)) is not None]
+    runs.extend(_split(reading, cues, cluster, gaps, expected=expected))
+    kept = []
+    for run in runs:
+        asked = expected or cues.before(reading.words, run.first) is not Cue.NONE
+        alone = expected and reading.size == 1
+        bare = run if asked and (len(run.numbers) > 1 or alone) else _without_oh(reading, run)
+        if bare is not None:
+            kept.append(bare)
+    return kept
 
 
 _NOT_FILLING = frozenset("%=&@¢") | SYMBOLS.keys()
@@ -134,14 +146,22 @@ _UNITS = frozenset({"%", "percent", "per", "basis", "k"}) | TERM_UNITS.keys() | 
 _UNITS |= frozenset({"business", "working", "calendar"})
 
 
-def _split(reading: Reading, cues: Cues, numbers: list[Number], gaps: list[Gap]) -> list[Run]:
+def _split(
+    reading: Reading, cues: Cues, numbers: list[Number], gaps: list[Gap], *, expected: bool
+) -> list[Run]:
     """Cut a cluster of numbers at its weakest gaps until each part is one run."""
     if not numbers:
         return []
     if len(numbers) == 1 or _reads_as_card(numbers):
         return [Run(tuple(numbers))]
     runs: list[Run] = []
-    for part, inner in _cut(numbers, gaps, lambda at: gaps[at] is Gap.SOFT and not _spelled(numbers, at)):
+    led = expected or cues.before(reading.words, numbers[0].first) in _STRINGS
+
+    def apart(at: int) -> bool:
+        joined = _spelled(numbers, at) or (led and _goes_on(reading, numbers, gaps, at))
+        return gaps[at] is Gap.SOFT and not joined
+
+    for part, inner in _cut(numbers, gaps, apart):
         if len(part) > 1 and _reads_as_card(part):
             runs.append(Run(tuple(part)))
         else:
@@ -195,6 +215,25 @@ def _spelled(numbers: Sequence[Number], at: int) -> bool:
         and all(number.shape is Shape.DIGIT for number in side)
         for side in (numbers[max(0, at - 1) : at + 1], numbers[at + 1 : at + 3])
     )
+
+
+_STRINGS = frozenset({Cue.CARD, Cue.SOME_CARD, Cue.ACCOUNT, Cue.SOME_ACCOUNT, Cue.PHONE})
+_LONGEST_GROUP = 6
+
+
+def _goes_on(reading: Reading, numbers: Sequence[Number], gaps: Sequence[Gap], at: int) -> bool:
+    """As in "account number 1234 and then | 5678": a group of digits that counts nothing."""
+    end = at + 1
+    while end < len(gaps) and gaps[end] is Gap.TIGHT:
+        end += 1
+    group = (numbers[at], *numbers[at + 1 : end + 1])
+    if any(
+        item.shape not in {Shape.DIGIT, Shape.PLAIN} or len(item.digits) > _LONGEST_GROUP for item in group
+    ):
+        return False
+    follow = reading.words[group[-1].last]
+    closed = follow in AMOUNT_ENDS or follow in FILLERS or follow in SOFT_FILLERS
+    return closed and sum(len(item.digits) for item in group[1:]) > 1
 
 
 def _stands_alone(reading: Reading, number: Number) -> bool:

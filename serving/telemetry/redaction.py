@@ -20,7 +20,9 @@ from uuid import UUID
 
 from serving.errors import IntegrityError, InvalidInputError, RefusedError, UnavailableError
 from serving.files import make_folder, write_once, writing_to
+from serving.spoken.given_names import EVERYDAY_NAMES
 from serving.spoken.parser import parse
+from serving.spoken.people import NO_NAMES
 from serving.spoken.runs import is_card
 from serving.spoken.values import Kind, TypedValue, Value
 
@@ -75,7 +77,11 @@ class Redacted:
 
 
 def redact(
-    text: str, values: Sequence[TypedValue] | None = None, *, known: Mapping[str, str] | None = None
+    text: str,
+    values: Sequence[TypedValue] | None = None,
+    *,
+    known: Mapping[str, str] | None = None,
+    expecting: Kind | None = None,
 ) -> Redacted:
     """Replace every personal value of a text by a placeholder such as `<card>` or `<card_2>`.
 
@@ -84,12 +90,17 @@ def redact(
         values: what `parse` found in it (with the call's currency, date and expectation); None parses here.
         known: placeholders of the call so far. The same value gets the same placeholder again, and names
             and codes that were introduced once are found again without a cue.
+        expecting: what the caller is in the middle of giving or was asked for (see
+            `serving.spoken.unfinished`): a few bare digits or a bare name in this turn are a part of it.
 
     Raises:
         InvalidInputError: spans of `values` that overlap or do not lie in `text`.
     """
-    found = list(parse(text) if values is None else values)
+    found = list(parse(text, expect=expecting) if values is None else values)
     _check_spans(text, found)
+    if values is not None and expecting is not None:
+        asked = [value for value in parse(text, expect=expecting) if value.personal]
+        found = _merged(asked, found)
     names = _Names(known or {})
     found = _recognise(text, found, names)
     pieces: list[str] = []
@@ -228,10 +239,29 @@ def _recognise(text: str, values: list[TypedValue], names: _Names) -> list[Typed
     found = [
         replace(value, kind=Kind.CODE, value=codes[str(value.value)])
         if value.kind is Kind.COUNT and str(value.value) in codes
+        else replace(value, kind=Kind.BIRTH_DATE)
+        if _is_birth(text, value)
         else value
         for value in values
     ]
     return _merged(found, _mentions(text, names.values_of(Kind.NAME)))
+
+
+_LONG_AGO = range(1900, 2011)
+_OF_THINGS = frozenset(
+    {"since", "opened", "open", "opening", "joined", "started", "began", "dated", "issued", "signed",
+     "member", "customer", "statement", "bought", "founded", "married"}
+)  # fmt: skip
+"""What a day long ago may be other than a birthday."""
+_CONTEXT = 60
+
+
+def _is_birth(text: str, value: TypedValue) -> bool:
+    """Whether a date without any cue lies so far back that it is most likely the caller's birthday."""
+    if value.kind is not Kind.DATE or not isinstance(value.value, date) or value.value.year not in _LONG_AGO:
+        return False
+    before = _WORD.findall(text[max(0, value.start - _CONTEXT) : value.start].casefold())
+    return _OF_THINGS.isdisjoint(before)
 
 
 def _mentions(text: str, known: Sequence[str]) -> Iterator[TypedValue]:
@@ -241,6 +271,10 @@ def _mentions(text: str, known: Sequence[str]) -> Iterator[TypedValue]:
     for name in known:
         by_words.setdefault(_folded(name), name)
         lengths.add(len(_WORD.findall(name)))
+    for name in known:
+        for part in _parts(name):
+            by_words.setdefault(part, name)
+            lengths.add(1)
     spans = [match.span() for match in _WORD.finditer(text)] if known else []
     longest_first = sorted(lengths, reverse=True)
     at = 0
@@ -257,6 +291,16 @@ def _mentions(text: str, known: Sequence[str]) -> Iterator[TypedValue]:
 
 
 _WORD = re.compile(r"\w+")
+_SHORTEST_PART = 3
+
+
+def _parts(name: str) -> list[str]:
+    """Words of a name that tell of the person by themselves; everyday words do not."""
+    words = [word.casefold() for word in _WORD.findall(name)]
+    return [word for word in words if len(word) >= _SHORTEST_PART and word not in _WORDS] if words[1:] else []
+
+
+_WORDS = EVERYDAY_NAMES | NO_NAMES
 
 
 def _folded(text: str) -> str:
