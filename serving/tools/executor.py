@@ -3,9 +3,11 @@
 A failed call is a result with an error in words, never an exception, so that a call goes on. A write is
 never cancelled and runs once per idempotency key; a duplicate in flight is refused, a finished one is
 answered from its result (design D8). Numbers that nobody said are refused before the tool runs. Results
-carry the placeholders that arguments had, because they are recorded and sent to language models.
+carry placeholders, those that arguments had and new ones for hidden texts, because they are recorded and
+sent to language models.
 """
 
+import contextvars
 import hashlib
 import json
 import threading
@@ -16,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from loguru import logger
@@ -25,9 +28,10 @@ from serving.errors import InvalidInputError, VoicebotError
 from serving.language.protocols import ToolCall, ToolSchema
 from serving.plain import plain
 from serving.tools.grounding import ungrounded
+from serving.tools.hiding import concealed
 from serving.tools.money import PRECISE
 from serving.tools.protocols import Effect, Tool, ToolContext, ToolResult
-from serving.tools.schema import PERSONAL, arguments_model, validated
+from serving.tools.schema import PERSONAL, arguments_model, context_parameter, validated
 
 
 class IdempotencyStore(Protocol):
@@ -138,17 +142,22 @@ class ToolExecutor:
         if invented:
             message = f"Nobody said the value of {', '.join(invented)}; ask the caller instead of guessing."
             return _failure(call, tool.effect, message), "refused"
-        if tool.effect is Effect.READ:
-            result, outcome = self._run(tool, call, arguments)
-        else:
-            result, outcome = self._run_write(tool, call, arguments, context)
         masks = {value: str(call.arguments[name]) for name, value in hidden.items()}
+        if tool.effect is Effect.READ:
+            result, outcome = self._run(tool, call, arguments, context)
+        else:
+            result, outcome = self._run_write(tool, call, arguments, context, masks)
         return replace(
             result, value=_masked(result.value, masks), error=_masked(result.error, masks)
         ), outcome
 
     def _run_write(
-        self, tool: Tool, call: ToolCall, arguments: dict[str, Any], context: ToolContext
+        self,
+        tool: Tool,
+        call: ToolCall,
+        arguments: dict[str, Any],
+        context: ToolContext,
+        masks: Mapping[str, str],
     ) -> tuple[ToolResult, str]:
         if context.confirming_turn is None:
             return _failure(call, tool.effect, "The caller has not confirmed this yet."), "refused"
@@ -160,14 +169,21 @@ class ToolExecutor:
         if earlier is not None:
             return earlier, "replayed"
         # The worker itself commits the result, so a caller who stops waiting cannot lose it.
-        result, outcome = self._run(tool, call, arguments, key=key)
+        result, outcome = self._run(tool, call, arguments, replace(context, idempotency_key=key), masks)
         return replace(result, idempotency_key=key), outcome
 
     def _run(
-        self, tool: Tool, call: ToolCall, arguments: dict[str, Any], *, key: str = ""
+        self,
+        tool: Tool,
+        call: ToolCall,
+        arguments: dict[str, Any],
+        context: ToolContext,
+        masks: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[ToolResult, str]:
         limit = tool.timeout_s or self._timeout_s
-        future = self._pool.submit(self._work, tool, call, arguments, key)
+        # What is logged in the thread belongs to the call, too.
+        run = contextvars.copy_context().run
+        future = self._pool.submit(run, self._work, tool, call, arguments, context, masks)
         try:
             result = future.result(timeout=limit)
         except FutureTimeoutError:
@@ -176,17 +192,30 @@ class ToolExecutor:
             return _failure(call, tool.effect, f"{call.name} took longer than {limit:g} s."), "timeout"
         return result, "ok" if result.ok else "error"
 
-    def _work(self, tool: Tool, call: ToolCall, arguments: dict[str, Any], key: str) -> ToolResult:
+    def _work(
+        self,
+        tool: Tool,
+        call: ToolCall,
+        arguments: dict[str, Any],
+        context: ToolContext,
+        masks: Mapping[str, str],
+    ) -> ToolResult:
+        key = context.idempotency_key if tool.effect is Effect.WRITE else ""
+        origin = context_parameter(tool.function)
         try:
-            value = plain(tool.function(**arguments))
-            result = ToolResult(call.name, dict(call.arguments), value, "", 0.0, tool.effect, key)
+            told = tool.function(**arguments, **({origin: context} if origin else {}))
+            shown, hidden = concealed(told, context.placeholders or {})
+            result = ToolResult(
+                call.name, dict(call.arguments), plain(shown), "", 0.0, tool.effect, key, hidden=hidden
+            )
         except VoicebotError as error:
             result = _failure(call, tool.effect, str(error))
         except Exception as error:  # a tool's bug must not end the call
             result = _failure(call, tool.effect, f"{call.name} failed ({type(error).__name__}).")
         if key:
             try:
-                self._writes.finish(key, result)
+                kept = replace(result, value=_masked(result.value, masks), error=_masked(result.error, masks))
+                self._writes.finish(key, replace(kept, hidden={}))
             except Exception as error:  # what happened has happened; the key stays claimed, so not twice
                 logger.error("result of {} could not be stored: {}", call.name, type(error).__name__)
         return result

@@ -1,7 +1,7 @@
 """What a tool declares and what an execution leaves behind."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -24,7 +24,9 @@ class Tool:
 
     Attributes:
         schema: name, description and argument schema, generated from the function's types.
-        function: keyword arguments as validated Python values; returns a JSON-able mapping.
+        function: keyword arguments as validated Python values; returns a JSON-able mapping, in which
+            `serving.tools.hiding.Hidden` texts are for the caller only. A parameter annotated `ToolContext`
+            is no argument of the schema: the executor fills it.
         effect: read or write.
         timeout_s: time limit in seconds; None takes the executor's.
     """
@@ -46,6 +48,8 @@ class ToolContext:
         placeholders: what `<card>` and the like stand for in this call, for resolving arguments.
         grounds: numbers that arguments may hold, with what they are (see `serving.tools.grounding`); None
             allows all.
+        customer: the bank's id of the verified caller; empty while nobody is verified.
+        idempotency_key: of the write in work, for systems that keep one themselves; the executor sets it.
     """
 
     call_id: str
@@ -53,6 +57,8 @@ class ToolContext:
     confirming_turn: int | None = None
     placeholders: Mapping[str, str] | None = None
     grounds: frozenset[tuple[str, Decimal]] | None = None
+    customer: str = field(default="", repr=False)
+    idempotency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ class ToolResult:
         error: why it failed, in words for the engine and the record; empty on success.
         seconds: time taken.
         idempotency_key: hash of call, tool, normalised arguments and confirming turn; writes only.
+        hidden: placeholder in `value` → what the caller is told in its place; never stored, and not part of
+            the stored result of a write.
     """
 
     name: str
@@ -73,6 +81,7 @@ class ToolResult:
     seconds: float
     effect: Effect
     idempotency_key: str = ""
+    hidden: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def ok(self) -> bool:

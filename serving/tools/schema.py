@@ -15,6 +15,7 @@ from pydantic_core import core_schema
 
 from serving.errors import InvalidInputError
 from serving.language.protocols import ToolSchema
+from serving.tools.protocols import ToolContext
 
 MAX_PROBLEMS = 5
 """Mistakes that one refusal names; an engine may invent hundreds."""
@@ -38,13 +39,21 @@ class _NumbersForDecimals(GenerateJsonSchema):
 
 
 def arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
-    """A model of a function's keyword arguments that refuses unknown names."""
+    """A model of a function's keyword arguments that refuses unknown names; the context is none of them."""
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
+        if hints[name] is ToolContext:
+            continue
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[name] = (hints[name], default)
     return create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def context_parameter(function: Callable[..., Any]) -> str:
+    """Name of the parameter that takes the `ToolContext`; empty where a function wants none."""
+    hints = get_type_hints(function)
+    return next((name for name in inspect.signature(function).parameters if hints[name] is ToolContext), "")
 
 
 def tool_schema(function: Callable[..., Any]) -> ToolSchema:
