@@ -5,69 +5,27 @@ is an integrity error, not an update. Errors never quote what was written: they 
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from serving.call.machine import Ending
 from serving.call.record import CallRecord, TurnRecord, call_of
-from serving.errors import (
-    EngineError,
-    IntegrityError,
-    InvalidInputError,
-    MissingError,
-    UnavailableError,
-)
+from serving.call.tables import CALLS, TURNS, open_engine, prepare_tables, translated
+from serving.errors import InvalidInputError, MissingError, UnavailableError
 from serving.plain import plain
 
-SQLITE_BUSY_S = 1.0
-"""How long a write waits for another one, seconds; a caller waits with it."""
-
-metadata = sa.MetaData()
-
-_calls = sa.Table(
-    "calls",
-    metadata,
-    sa.Column("call_id", sa.String(32), primary_key=True),
-    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False, index=True),
-    sa.Column("ended_at", sa.DateTime(timezone=True)),
-    sa.Column("transport", sa.String(32), nullable=False),
-    sa.Column("script", sa.String(64), nullable=False, default=""),
-    sa.Column("caller", sa.String(64), nullable=False, default="", index=True),
-    sa.Column("adapter", sa.String(128), nullable=False),
-    sa.Column("cache_scope", sa.String(64), nullable=False),
-    sa.Column("engines", sa.JSON, nullable=False),
-    sa.Column("ending", sa.String(32)),
-    sa.Column("duration_s", sa.Float, nullable=False, default=0.0),
-    sa.Column("talk_s", sa.Float, nullable=False, default=0.0),
-    sa.Column("confirmed", sa.Boolean),
-    sa.Column("survey", sa.Integer),
-    sa.Column("recording", sa.Text),
-)
-
-_turns = sa.Table(
-    "turns",
-    metadata,
-    sa.Column("call_id", sa.String(32), sa.ForeignKey("calls.call_id"), primary_key=True),
-    sa.Column("index", sa.Integer, primary_key=True),
-    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("intent", sa.String(64), nullable=False, index=True),
-    sa.Column("decision", sa.String(32), nullable=False),
-    sa.Column("voice_to_voice_s", sa.Float),
-    sa.Column("record", sa.JSON, nullable=False),
-)
+_TYPED = "typed"
+"""Engine's name in the record of a turn that was not spoken."""
 
 
 class CallStore:
     """Records of all calls of one installation.
 
     Args:
-        url: SQLAlchemy address; tables are created where they are missing.
+        url: SQLAlchemy address; tables and columns are created where they are missing.
 
     Raises:
         InvalidInputError: the address is none.
@@ -76,7 +34,7 @@ class CallStore:
 
     def __init__(self, url: str) -> None:
         try:
-            self._engine = _engine(url)
+            self._engine = open_engine(url)
         # The address may hold a password, so neither it nor what SQLAlchemy says of it is repeated.
         except (sa.exc.ArgumentError, ValueError, TypeError) as error:
             raise InvalidInputError(
@@ -94,11 +52,8 @@ class CallStore:
             self._create()
 
     def _create(self) -> None:
-        with _translated():
-            if self._engine.dialect.name == "sqlite":
-                with self._engine.connect() as db:  # readers and the writer do not wait for each other
-                    db.exec_driver_sql("PRAGMA journal_mode = WAL")
-            metadata.create_all(self._engine)
+        with translated():
+            prepare_tables(self._engine)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -110,8 +65,8 @@ class CallStore:
         Raises:
             IntegrityError: the call was begun before.
         """
-        with _translated(f"Call {call.call_id} was begun before."), self._engine.begin() as db:
-            db.execute(_calls.insert().values(_call_row(call)))
+        with translated(f"Call {call.call_id} was begun before."), self._engine.begin() as db:
+            db.execute(CALLS.insert().values(_call_row(call)))
 
     def add_turn(self, turn: TurnRecord) -> None:
         """Insert a finalised turn of a call that was begun.
@@ -120,8 +75,8 @@ class CallStore:
             IntegrityError: this turn was recorded before, or its call never was.
         """
         twice = f"Turn {turn.index} of call {turn.call_id} was recorded before, or its call never began."
-        with _translated(twice), self._engine.begin() as db:
-            db.execute(_turns.insert().values(_turn_row(turn)))
+        with translated(twice), self._engine.begin() as db:
+            db.execute(TURNS.insert().values(_turn_row(turn)))
 
     def end(self, call: CallRecord) -> None:
         """Write the end of a call that was begun.
@@ -129,19 +84,19 @@ class CallStore:
         Raises:
             MissingError: it was not.
         """
-        with _translated(), self._engine.begin() as db:
+        with translated(), self._engine.begin() as db:
             if not db.execute(_update(call)).rowcount:
                 raise MissingError(f"Call {call.call_id} has no beginning on record.")
 
     def save(self, call: CallRecord) -> None:
         """Write all that is missing of a call in one transaction; turns that are there stay as they are."""
-        with _translated(), self._engine.begin() as db:
+        with translated(), self._engine.begin() as db:
             if not db.execute(_update(call)).rowcount:
-                db.execute(_calls.insert().values(_call_row(call)))
-            there = set(db.scalars(sa.select(_turns.c.index).where(_turns.c.call_id == call.call_id)))
+                db.execute(CALLS.insert().values(_call_row(call)))
+            there = set(db.scalars(sa.select(TURNS.c.index).where(TURNS.c.call_id == call.call_id)))
             missing = [_turn_row(turn) for turn in call.turns if turn.index not in there]
             if missing:
-                db.execute(_turns.insert(), missing)
+                db.execute(TURNS.insert(), missing)
 
     def end_lost(self, *, silent_since: datetime) -> int:
         """End the calls that nobody will end any more; returns how many.
@@ -152,21 +107,21 @@ class CallStore:
         Args:
             silent_since: UTC; a call whose last turn (without one, itself) began before this is lost.
         """
-        last = sa.func.coalesce(sa.func.max(_turns.c.started_at), _calls.c.started_at)
+        last = sa.func.coalesce(sa.func.max(TURNS.c.started_at), CALLS.c.started_at)
         left_open = (
-            sa.select(_calls.c.call_id, _calls.c.started_at, last.label("last"))
-            .outerjoin(_turns, _turns.c.call_id == _calls.c.call_id)
-            .where(_calls.c.ended_at.is_(None), _calls.c.started_at < silent_since)
-            .group_by(_calls.c.call_id, _calls.c.started_at)
+            sa.select(CALLS.c.call_id, CALLS.c.started_at, last.label("last"))
+            .outerjoin(TURNS, TURNS.c.call_id == CALLS.c.call_id)
+            .where(CALLS.c.ended_at.is_(None), CALLS.c.started_at < silent_since)
+            .group_by(CALLS.c.call_id, CALLS.c.started_at)
             .having(last < silent_since)
         )
-        with _translated(), self._engine.begin() as db:
+        with translated(), self._engine.begin() as db:
             lost = db.execute(left_open).all()
             for call_id, started_at, seen in lost:
                 end = {"ended_at": seen, "ending": Ending.LOST.value}
                 seconds = max(0.0, (seen - started_at).total_seconds())
-                still_open = (_calls.c.call_id == call_id) & _calls.c.ended_at.is_(None)
-                db.execute(_calls.update().where(still_open).values(**end, duration_s=seconds))
+                still_open = (CALLS.c.call_id == call_id) & CALLS.c.ended_at.is_(None)
+                db.execute(CALLS.update().where(still_open).values(**end, duration_s=seconds))
         return len(lost)
 
     def call(self, call_id: str) -> CallRecord:
@@ -175,7 +130,7 @@ class CallStore:
         Raises:
             MissingError: no such call.
         """
-        found = self._found(_calls.select().where(_calls.c.call_id == call_id))
+        found = self._found(CALLS.select().where(CALLS.c.call_id == call_id))
         if not found:
             raise MissingError(f"No call {call_id[:64]} is recorded.")
         return found[0]
@@ -186,17 +141,61 @@ class CallStore:
         Args:
             since: only calls that started at or after this time; a time without a zone is UTC.
         """
-        query = _calls.select().order_by(_calls.c.started_at.desc(), _calls.c.call_id.desc())
+        query = CALLS.select().order_by(CALLS.c.started_at.desc(), CALLS.c.call_id.desc())
         if since is not None:
-            moment = since.replace(tzinfo=UTC) if since.tzinfo is None else since.astimezone(UTC)
-            query = query.where(_calls.c.started_at >= moment)
+            query = query.where(CALLS.c.started_at >= _utc(since))
         return self._found(query.limit(limit))[::-1]
+
+    def check(self) -> None:
+        """Ask the database for nothing, to know whether it answers.
+
+        Raises:
+            UnavailableError: it does not.
+        """
+        with translated(), self._engine.connect() as db:
+            db.execute(sa.select(1))
+
+    def endings(self, *, since: datetime) -> dict[str, int]:
+        """How many calls ended in which way at or after a time."""
+        query = (
+            sa.select(CALLS.c.ending, sa.func.count())
+            .where(CALLS.c.ended_at >= _utc(since), CALLS.c.ending.is_not(None))
+            .group_by(CALLS.c.ending)
+            .order_by(CALLS.c.ending)
+        )
+        with translated(), self._engine.connect() as db:
+            return {row.ending: row[1] for row in db.execute(query)}
+
+    def waits(self, *, since: datetime) -> list[float]:
+        """Voice-to-voice of each spoken turn that was answered at or after a time, seconds."""
+        query = sa.select(TURNS.c.voice_to_voice_s).where(
+            TURNS.c.started_at >= _utc(since),
+            TURNS.c.voice_to_voice_s.is_not(None),
+            TURNS.c.record["stt_engine"].as_string() != _TYPED,
+        )
+        with translated(), self._engine.connect() as db:
+            return list(db.scalars(query))
+
+    def recordings(self, *, until: datetime) -> list[tuple[str, str]]:
+        """Call and path of each recording on record whose call began before a time, oldest first."""
+        query = (
+            sa.select(CALLS.c.call_id, CALLS.c.recording)
+            .where(CALLS.c.started_at < _utc(until), CALLS.c.recording.is_not(None))
+            .order_by(CALLS.c.started_at, CALLS.c.call_id)
+        )
+        with translated(), self._engine.connect() as db:
+            return [(call_id, path) for call_id, path in db.execute(query)]
+
+    def forget_recording(self, call_id: str) -> None:
+        """Note that a call's recording is no more; harmless twice."""
+        with translated(), self._engine.begin() as db:
+            db.execute(CALLS.update().where(CALLS.c.call_id == call_id).values(recording=None))
 
     def _found(self, query: sa.Select[Any]) -> list[CallRecord]:
         """Calls of a query in its order, with their turns, all as of one moment."""
-        ids = query.with_only_columns(_calls.c.call_id).subquery()
-        of_those = _turns.select().where(_turns.c.call_id.in_(sa.select(ids))).order_by(_turns.c.index)
-        with _translated(), self._engine.connect() as db:
+        ids = query.with_only_columns(CALLS.c.call_id).subquery()
+        of_those = TURNS.select().where(TURNS.c.call_id.in_(sa.select(ids))).order_by(TURNS.c.index)
+        with translated(), self._engine.connect() as db:
             rows = [dict(row) for row in db.execute(query).mappings()]
             turns: dict[str, list[Any]] = {row["call_id"]: [] for row in rows}
             for item in db.execute(of_those).mappings():
@@ -205,59 +204,37 @@ class CallStore:
         return [call_of({**row, "turns": turns[row["call_id"]]}) for row in rows]
 
 
-def _engine(url: str) -> sa.Engine:
-    address = sa.make_url(url)
-    if address.get_backend_name() != "sqlite":
-        return sa.create_engine(address, pool_pre_ping=True, hide_parameters=True)
-    if address.database and address.database != ":memory:":
-        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(address, connect_args={"timeout": SQLITE_BUSY_S}, hide_parameters=True)
-
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA foreign_keys = ON")  # a turn needs its call, as in PostgreSQL
-
-    return engine
-
-
-@contextmanager
-def _translated(conflict: str = "Two records contradict each other.") -> Iterator[None]:
-    """Errors of the database in our words; what was being written stays out of them."""
-    try:
-        yield
-    except sa.exc.IntegrityError as error:
-        raise IntegrityError(conflict) from error
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-        cause = getattr(error, "orig", None)
-        raise UnavailableError(
-            f"The database of the call records does not answer: {cause or type(error).__name__}.",
-            advice="Check that it is running, not locked, and that VOICEBOT_DATABASE_URL is right.",
-        ) from error
-    except sa.exc.DatabaseError as error:
-        kind = type(error.orig).__name__
-        raise EngineError(
-            f"The database of the call records failed ({kind}).", advice="Look into the database's own log."
-        ) from error
+def _utc(moment: datetime) -> datetime:
+    """SQLite keeps no zone; a time without one is UTC."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _call_row(call: CallRecord) -> dict[str, Any]:
     row = asdict(replace(call, turns=()))
     del row["turns"]
+    row["started_at"] = _utc(call.started_at)
+    row["ended_at"] = _utc(call.ended_at) if call.ended_at else None
     row["ending"] = call.ending.value if call.ending else None
     row["engines"] = dict(call.engines)
+    row["transfer_summary"] = _text(call.transfer_summary)
     return row
+
+
+def _text(words: str) -> str:
+    """Words as every database takes them: without NUL, and without halves of a character."""
+    return words.replace("\0", "").encode(errors="replace").decode()
 
 
 def _update(call: CallRecord) -> sa.Update:
     row = {name: value for name, value in _call_row(call).items() if name != "call_id"}
-    return _calls.update().where(_calls.c.call_id == call.call_id).values(row)
+    return CALLS.update().where(CALLS.c.call_id == call.call_id).values(row)
 
 
 def _turn_row(turn: TurnRecord) -> dict[str, Any]:
     return {
         "call_id": turn.call_id,
         "index": turn.index,
-        "started_at": turn.started_at,
+        "started_at": _utc(turn.started_at),
         "intent": turn.intent,
         "decision": turn.decision.value,
         "voice_to_voice_s": turn.voice_to_voice_s,

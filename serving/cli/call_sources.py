@@ -1,0 +1,226 @@
+"""Where `monitor-session` looks: at a server over HTTP, or straight into the Redis and database it shares."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from serving.cli.server_url import answer_of, checked, client, server_url, silent
+from serving.errors import MissingError, UnavailableError
+from serving.plain import plain
+from serving.services.sharing import redis_url
+
+if TYPE_CHECKING:
+    from serving.call.store import CallStore
+    from serving.settings import Settings
+
+_SILENCE_S = 15.0
+"""A stream that does not even pulse for this long is dead, seconds."""
+_TRIES = 3
+"""How often a stream that broke is taken up again before it is given up."""
+
+
+class CallSource(Protocol):
+    """Calls in progress and those that ended, as plain JSON values."""
+
+    def calls(self) -> list[dict[str, Any]]:
+        """States of all calls in progress, oldest first."""
+        ...
+
+    def live(self, call_id: str) -> dict[str, Any] | None:
+        """A call's newest state; None where it is not in progress."""
+        ...
+
+    def states(self, call_id: str) -> Iterator[dict[str, Any]]:
+        """Its states from the newest on, until it ends."""
+        ...
+
+    def record(self, call_id: str) -> dict[str, Any] | None:
+        """What is on record of a call; None where nothing is."""
+        ...
+
+    def stats(self) -> dict[str, Any]:
+        """Figures of this moment."""
+        ...
+
+    def close(self) -> None:
+        """Let connections go."""
+        ...
+
+
+def open_source(settings: "Settings", url: str) -> CallSource:
+    """The server that is named; else the shared state, where servers share one; else the settings' server."""
+    if not url and redis_url(settings):
+        return SharedCalls(settings)
+    return ServerCalls(server_url(settings, url))
+
+
+class ServerCalls:
+    """What a server tells over HTTP; each operation raises `UnavailableError` where it does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self._client = client(url)
+
+    def calls(self) -> list[dict[str, Any]]:
+        """See `CallSource.calls`."""
+        return list(answer_of(self._client, "/v1/calls")["calls"])
+
+    def live(self, call_id: str) -> dict[str, Any] | None:
+        """See `CallSource.live`."""
+        return self._known(f"/v1/calls/{call_id}/live", "state")
+
+    def states(self, call_id: str) -> Iterator[dict[str, Any]]:
+        """See `CallSource.states`; a stream that breaks is taken up where it was."""
+        position, left = "", _TRIES
+        while True:
+            try:
+                for event in self._events(call_id, position):
+                    if event.name == "ended":
+                        return
+                    if event.name == "broken":
+                        raise UnavailableError(str(event.data.get("error")))
+                    position, left = event.position, _TRIES
+                    yield event.data
+            except MissingError:  # it ended before the stream began
+                return
+            except UnavailableError:
+                left -= 1
+                if not position or not left:
+                    raise
+                continue
+            if not left:
+                raise UnavailableError("The server ended its stream before the call ended.")
+            left -= 1
+
+    def record(self, call_id: str) -> dict[str, Any] | None:
+        """See `CallSource.record`."""
+        return self._known(f"/v1/calls/{call_id}/record", "call")
+
+    def stats(self) -> dict[str, Any]:
+        """See `CallSource.stats`."""
+        return answer_of(self._client, "/v1/stats")
+
+    def close(self) -> None:
+        """See `CallSource.close`."""
+        self._client.close()
+
+    def _known(self, path: str, name: str) -> dict[str, Any] | None:
+        try:
+            return cast("dict[str, Any]", answer_of(self._client, path)[name])
+        except MissingError:
+            return None
+
+    def _events(self, call_id: str, position: str) -> Iterator["_Event"]:
+        import httpx
+
+        headers = {"last-event-id": position} if position else {}
+        path = f"/v1/calls/{call_id}/events"
+        try:
+            with self._client.stream("GET", path, headers=headers, timeout=_SILENCE_S) as response:
+                if response.status_code != 200:
+                    checked(self._client, response.status_code, response.read())
+                yield from _events_of(response.iter_lines())
+        except (httpx.HTTPError, OSError) as error:
+            raise silent(self._client, error) from error
+
+
+class _Event:
+    """One Server-Sent Event whose data is a JSON object."""
+
+    def __init__(self) -> None:
+        self.name, self.position, self.text = "", "", ""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The object.
+
+        Raises:
+            UnavailableError: it is none.
+        """
+        try:
+            return dict(json.loads(self.text))
+        except (ValueError, TypeError, RecursionError):
+            raise UnavailableError("What answers there sends no states of a call.") from None
+
+
+def _events_of(lines: Iterator[str]) -> Iterator[_Event]:
+    event = _Event()
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if not line and event.name:
+            yield event
+            event = _Event()
+        elif field == "event":
+            event.name = value
+        elif field == "id":
+            event.position = value
+        elif field == "data":
+            event.text = value
+
+
+class SharedCalls:
+    """What the Redis and the database of the servers hold; no server is asked."""
+
+    def __init__(self, settings: "Settings") -> None:
+        from serving.services.sharing import open_live_state
+
+        self._settings = settings
+        self._state = open_live_state(settings)
+
+    def calls(self) -> list[dict[str, Any]]:
+        """See `CallSource.calls`."""
+        return [plain(state) for state in self._state.calls()]
+
+    def live(self, call_id: str) -> dict[str, Any] | None:
+        """See `CallSource.live`."""
+        state = self._state.get(call_id)
+        return plain(state) if state else None
+
+    def states(self, call_id: str) -> Iterator[dict[str, Any]]:
+        """See `CallSource.states`."""
+        for state in self._state.follow(call_id):
+            yield plain(state)
+
+    def record(self, call_id: str) -> dict[str, Any] | None:
+        """See `CallSource.record`."""
+        with self._records() as store:
+            try:
+                return cast("dict[str, Any]", plain(store.call(call_id))) if store else None
+            except MissingError:
+                return None
+
+    def stats(self) -> dict[str, Any]:
+        """See `CallSource.stats`."""
+        from serving.services.call_stats import stats_now
+
+        with self._records() as store:
+            if store is None:
+                raise MissingError(
+                    "There are no call records here.",
+                    advice="Set VOICEBOT_DATABASE_URL as the servers have it.",
+                )
+            figures = stats_now(self._state, store, timezone=self._settings.timezone)
+        return cast("dict[str, Any]", plain(figures))
+
+    def close(self) -> None:
+        """See `CallSource.close`."""
+        self._state.close()
+
+    @contextmanager
+    def _records(self) -> "Iterator[CallStore | None]":
+        """The database; a look at it does not make one."""
+        from serving.call.store import CallStore
+
+        if self._settings.database_url is None and not _default_database(self._settings).is_file():
+            yield None
+            return
+        store = CallStore(self._settings.records_url)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def _default_database(settings: "Settings") -> Path:
+    return Path(settings.records_url.removeprefix("sqlite:///"))
