@@ -1,7 +1,8 @@
 """Structured logs: one JSON object a line, in UTC, without personal data.
 
 Every record passes `scrub` before any sink sees it. Transcripts are never logged on purpose; scrubbing is
-the second lock on that door.
+the second lock on that door. A line of a call (`logger.bind(call=…)` or `logger.contextualize(call=…)`)
+carries the id of its trace.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from serving.errors import UnavailableError
+from serving.telemetry.attributes import trace_id_of
 from serving.telemetry.redaction import scrub
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def configure_logs(settings: "Settings", *, console: bool = True) -> None:
         UnavailableError: the log file cannot be written.
     """
     logger.remove()
-    logger.configure(patcher=scrub)
+    logger.configure(patcher=_patch)
     path = settings.home / LOG_FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +64,14 @@ def configure_logs(settings: "Settings", *, console: bool = True) -> None:
         )
 
 
+def _patch(record: "loguru.Record") -> None:
+    """Scrub a record; then, where it belongs to a call, say to which trace."""
+    call = record["extra"].get("call")
+    scrub(record)
+    if call is not None:
+        record["extra"]["trace"] = trace_id_of(str(call))
+
+
 def _json_line(record: "loguru.Record") -> str:
     """A loguru format: the finished line goes through `extra`, so that braces in messages stay text."""
     line: dict[str, Any] = {
@@ -73,7 +83,7 @@ def _json_line(record: "loguru.Record") -> str:
     exception = record["exception"]
     if exception is not None and exception.type is not None:
         line["exception"] = f"{exception.type.__name__}: {exception.value}"
-        line["trace"] = [
+        line["frames"] = [
             f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(exception.traceback)
         ]
     line |= {key: value for key, value in record["extra"].items() if key not in {"json", *line}}
