@@ -8,6 +8,7 @@ is an error, because a misspelt setting that is silently ignored is worse than a
 
 import difflib
 import os
+import socket
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -109,6 +110,12 @@ class Settings(BaseSettings):
     # The call
     end_of_turn_silence_s: float = Field(default=0.7, ge=0.2, le=5)
     """Silence after speech that ends the caller's turn, in seconds."""
+    barge_in_s: float = Field(default=0.6, gt=0, le=3)
+    """Voice over the bot's speech that interrupts it whatever is said, in seconds; words do so earlier."""
+    idle_prompt_s: float = Field(default=8.0, ge=2, le=120)
+    """Silence after which a live caller is asked whether anybody is there, in seconds."""
+    filler_after_s: float = Field(default=1.5, ge=0.2, le=30)
+    """Wait for an answer after which the bot says that it is at work, in seconds."""
     vad_threshold: float = Field(default=0.5, gt=0, lt=1)
     stt_confidence_floor: float = Field(default=0.35, ge=0, lt=1)
     """Recognition below this asks the caller again (engine's own confidence, 0 to 1)."""
@@ -124,6 +131,11 @@ class Settings(BaseSettings):
     max_wav_s: float = Field(default=900.0, gt=1)
     """Longest audio file that a call accepts, in seconds."""
     keep_recordings: bool = True
+    core_banking: str = Field(default="sandbox", pattern=r"^(sandbox|none|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
+    """Bank behind the callers' accounts: `sandbox` (synthetic customers in `home`), `none`, or
+    `package.module:function` of a real one that implements the same port."""
+    ask_survey: bool = True
+    """Ask live callers at the end whether their matter is settled, and for one to five."""
 
     # Cache and adapters
     cache_threshold: float = Field(default=0.75, ge=0, le=1)
@@ -135,6 +147,31 @@ class Settings(BaseSettings):
     # Server
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
+    server_name: str = Field(default_factory=socket.gethostname, max_length=64)
+    """Name of this server in live states; default: the machine's."""
+    max_calls: int = Field(default=50, ge=1, le=10_000)
+    """Live calls at a time, over all servers that share a Redis; the next one is refused politely."""
+    drain_s: float = Field(default=60.0, ge=0, le=3_600)
+    """How long calls may go on after the server was told to stop, in seconds."""
+    public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+/?)?$")
+    """Address under which the world reaches this server, such as `https://voice.bank.example`."""
+    allowed_origins: tuple[str, ...] = ()
+    """Pages of other sites that may open a microphone line, such as `https://desk.example`."""
+    twilio_auth_token: SecretStr | None = None
+    """Auth token of the Twilio account; without it no telephone call is taken."""
+    twilio_unsigned: bool = False
+    """Take telephone calls without a signature, from this machine only: for tests."""
+    twilio_transfer_to: str = Field(default="", pattern=r"^(\+[1-9]\d{6,14})?$")
+    """Number of the people who take over, such as `+15550100999`."""
+    redis_url: str | None = Field(default=None, repr=False)
+    """Redis that several servers share for admission, live state and writes, such as
+    `redis://redis:6379/0`; default: this process's memory."""
+    recording_retention_days: int = Field(default=90, ge=1, le=3_650)
+    """How long recordings are kept, in days."""
+    otlp_endpoint: str | None = Field(default=None, repr=False)
+    """Base address of an OpenTelemetry collector that takes spans by OTLP over HTTP, such as
+    `http://collector:4318`; default: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT,
+    else no spans are made."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod

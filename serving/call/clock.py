@@ -11,12 +11,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Clock(Protocol):
-    """Time of a call."""
+class Now(Protocol):
+    """A time to be read."""
 
     def now(self) -> float:
         """Seconds since the call began; never goes back."""
         ...
+
+
+class Clock(Now, Protocol):
+    """Time of a call that can be waited for."""
 
     def wait_until(self, moment: float) -> None:
         """Return when `now()` is at least `moment`."""
@@ -50,14 +54,19 @@ class Laps:
     Laps of the same name add up; all laps together are exactly the time since the start.
     """
 
-    def __init__(self, clock: Clock, start: float) -> None:
+    def __init__(self, clock: Now, start: float) -> None:
         self._clock = clock
         self._last = start
         self.seconds: dict[str, float] = {}
 
-    def mark(self, stage: str) -> float:
-        """Add the time since the last mark to `stage`; returns the clock's time of this mark."""
-        now = self._clock.now()
+    def mark(self, stage: str, at: float | None = None) -> float:
+        """Add the time since the last mark to `stage`; returns the clock's time of this mark.
+
+        Args:
+            stage: its name.
+            at: when it ended, where that is known; default: now. Never before the last mark.
+        """
+        now = self._clock.now() if at is None else max(at, self._last)
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
         return now

@@ -6,7 +6,7 @@ did stays on record.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -15,12 +15,14 @@ from loguru import logger
 
 from serving.call import policy
 from serving.call.clock import Laps
+from serving.call.dialogue import SENTENCE_END
 from serving.call.faults import fault
 from serving.call.record import ToolRecord
 from serving.call.toolbox import Toolbox
 from serving.call.understanding import Understood
 from serving.errors import EngineError
 from serving.language.protocols import Llm, LlmRequest, Message, TextDelta, ToolCall
+from serving.telemetry.redaction import redact
 from serving.tools.protocols import ToolContext, ToolResult
 
 MAX_TOOL_ROUNDS = 4
@@ -60,8 +62,22 @@ class _Work:
     results: list[Mapping[str, Any]] = field(default_factory=list)
 
 
-def generate(box: Toolbox, turn: Understood, request: LlmRequest, laps: Laps) -> Generation:
+def generate(
+    box: Toolbox,
+    turn: Understood,
+    request: LlmRequest,
+    laps: Laps,
+    say: Callable[[str], None] | None = None,
+) -> Generation:
     """Ask the engine, and the embedded responder when it fails or has nothing to answer from.
+
+    Args:
+        box: what all calls share.
+        turn: the turn.
+        request: what the engine is asked.
+        laps: stage times.
+        say: takes sentences of a language model that may be spoken before the rest is there. Each was checked
+            as the whole answer is; what the engine then breaks off with is replaced behind them.
 
     Raises:
         Exception: the embedded responder failed too.
@@ -70,7 +86,8 @@ def generate(box: Toolbox, turn: Understood, request: LlmRequest, laps: Laps) ->
     error = ""
     if box.llm is not box.fallback and (request.knowledge or request.tools):
         try:
-            text = _converse(box, box.llm, turn, request, work, laps)
+            aloud = partial(_aloud, box, turn, request, work, say) if say else None
+            text = _converse(box, box.llm, turn, request, work, laps, aloud)
             _refuse_inventions(box, turn, text, work, request)
         except Exception as failure:  # whatever an engine does, the turn is answered
             laps.mark("llm")
@@ -105,10 +122,18 @@ def tool_record(box: Toolbox, result: ToolResult) -> ToolRecord:
     )
 
 
-def _converse(box: Toolbox, llm: Llm, turn: Understood, request: LlmRequest, work: _Work, laps: Laps) -> str:
+def _converse(
+    box: Toolbox,
+    llm: Llm,
+    turn: Understood,
+    request: LlmRequest,
+    work: _Work,
+    laps: Laps,
+    aloud: Callable[[str], None] | None = None,
+) -> str:
     deadline = box.patience.deadline()
     for _ in range(MAX_TOOL_ROUNDS):
-        ask = partial(_collect, llm, request)
+        ask = partial(_collect, llm, request, aloud)
         text, calls = ask() if llm is box.fallback else box.patience.wait_for(ask, deadline)
         laps.mark("llm")
         if not calls:
@@ -140,19 +165,48 @@ def _refuse_inventions(box: Toolbox, turn: Understood, text: str, work: _Work, r
         raise EngineError("The engine stated a number that nobody gave.")
 
 
-def _collect(llm: Llm, request: LlmRequest) -> tuple[str, list[ToolCall]]:
+def _aloud(
+    box: Toolbox,
+    turn: Understood,
+    request: LlmRequest,
+    work: _Work,
+    say: Callable[[str], None],
+    sentence: str,
+) -> None:
+    """Let a sentence be spoken before the rest is there, after the checks that hold for the whole.
+
+    Raises:
+        EngineError: it states a number that nobody gave.
+    """
+    _refuse_inventions(box, turn, sentence, work, request)
+    say(redact(sentence, known=turn.state.placeholders).text)
+
+
+def _collect(
+    llm: Llm, request: LlmRequest, aloud: Callable[[str], None] | None = None
+) -> tuple[str, list[ToolCall]]:
     """Run one generation to its end, or to a length that no answer has."""
     pieces: list[str] = []
     calls: list[ToolCall] = []
-    length = 0
+    length = said = 0
     for event in llm.stream(request):
         if isinstance(event, TextDelta):
             pieces.append(event.text)
             length += len(event.text)
+            if aloud is not None and not calls:
+                *whole, _ = SENTENCE_END.split(_plain(pieces))
+                for sentence in whole[said:]:
+                    aloud(sentence)
+                said = len(whole)
         elif isinstance(event, ToolCall):
             calls.append(event)
             if len(json.dumps(event.arguments, default=str)) > MAX_ARGUMENT_CHARS:
                 raise EngineError("The engine gave arguments without end.")
         if length > MAX_ANSWER_CHARS or len(calls) > MAX_TOOL_CALLS:
             raise EngineError("The engine answered without end.")
-    return " ".join("".join(c if c.isprintable() else " " for c in "".join(pieces)).split()), calls
+    return _plain(pieces), calls
+
+
+def _plain(pieces: Sequence[str]) -> str:
+    """The words of an answer on one line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in "".join(pieces)).split())

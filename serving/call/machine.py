@@ -1,17 +1,16 @@
-"""The turn machine: `(state, event) → (state, actions)`, pure, time arrives inside events.
+"""The words of the turn machine: what it remembers, what happens to it, what it asks for.
 
-It decides when to recognise, answer, ask again, transfer and end; it never does any of it. Work in
-flight carries the epoch in which it was started; a result of an older epoch is ignored. Every turn
-that was opened is committed exactly once, whatever order events come in (property-tested).
+`serving.call.turns.step` is the machine itself: `(state, event) → (state, actions)`, pure, time arrives
+inside events. Work in flight carries the epoch in which it was started, recognition the number of its
+utterance; a result of an older one is ignored.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Where a call stands."""
+    """Where a call stands: who has the floor, and what the bot is at."""
 
     IDLE = "idle"
     SPEAKING = "speaking"
@@ -21,6 +20,15 @@ class Phase(StrEnum):
     RECOGNISING = "recognising"
     ANSWERING = "answering"
     ENDED = "ended"
+
+
+class CallerVoice(StrEnum):
+    """What the caller does meanwhile, whoever has the floor."""
+
+    SILENT = "silent"
+    TALKING = "talking"
+    RECOGNISING = "recognising"
+    """The latest utterance is over and not recognised yet."""
 
 
 class Next(StrEnum):
@@ -41,6 +49,10 @@ class Prompt(StrEnum):
     APOLOGY = "apology"
     """An engine failed."""
     TRANSFER = "transfer"
+    STILL_THERE = "still_there"
+    """The caller has been silent for long."""
+    SILENT_GOODBYE = "silent_goodbye"
+    """The caller stayed silent."""
 
 
 class Ending(StrEnum):
@@ -55,11 +67,54 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TurnPolicy:
-    """Limits of a call (see `Settings` for their meaning)."""
+    """Limits of a call (see `Settings` for their meaning); times in seconds.
+
+    The times beside the first three are for live calls. None switches a timer off: callers who wait for
+    the bot (files, scripts, text) neither interrupt nor fall silent.
+
+    Attributes:
+        confirm_s: voice over the bot's speech that is an interruption whatever it says.
+        backchannel_s: the same, while all that was heard so far only signals attention.
+        unconfirmed_s: how long the bot holds its speech for a voice that does not become one.
+        idle_s: silence after which the caller is asked whether anybody is there.
+        max_idle: how often, before the call is ended.
+        filler_s: wait for an answer after which the bot says that it is at work.
+        held_s: how long an answer waits for a caller who keeps talking.
+        backchannels: words that signal attention and take no turn ("mm-hm", "okay").
+        greeting_holds: the greeting begins with wordings that must be heard.
+    """
 
     confidence_floor: float
     max_failures: int
     max_chars: int
+    confirm_s: float = 0.6
+    backchannel_s: float = 1.5
+    unconfirmed_s: float = 2.0
+    idle_s: float | None = None
+    max_idle: int = 2
+    filler_s: float | None = None
+    held_s: float = 8.0
+    backchannels: frozenset[str] = frozenset()
+    greeting_holds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a caller said while the bot had the floor, to be answered as soon as it has not."""
+
+    text: str
+    confidence: float
+    utterance: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldReply:
+    """A reply that waits until the caller has stopped talking."""
+
+    next: Next
+    understood: bool
+    holds: bool
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +128,18 @@ class TurnState:
         failures: consecutive turns that were not understood or failed.
         after: what follows the speech that is playing.
         silent: consecutive times that the bot's voice broke.
+        since: when the phase began, call clock.
+        utterance: number of the caller's newest utterance.
+        turn_utterance: the utterance that the open turn consists of.
+        voice: what the caller does.
+        voice_since: when the utterance over the bot's speech began.
+        paused: the bot's speech is held: somebody may be interrupting.
+        holds: the bot's speech may not be interrupted.
+        growing: the reply that is being spoken is not complete yet.
+        waiting: words to be answered next.
+        reply: the answer that waits for the caller to stop.
+        idle: how often a silent caller was asked.
+        filled: the wait for this answer was filled already.
     """
 
     phase: Phase = Phase.IDLE
@@ -82,6 +149,18 @@ class TurnState:
     failures: int = 0
     after: Next = Next.LISTEN
     silent: int = 0
+    since: float = 0.0
+    utterance: int = 0
+    turn_utterance: int = 0
+    voice: CallerVoice = CallerVoice.SILENT
+    voice_since: float = 0.0
+    paused: bool = False
+    holds: bool = False
+    growing: bool = False
+    waiting: Words | None = None
+    reply: HeldReply | None = None
+    idle: int = 0
+    filled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +178,20 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechGoesOn:
+    """The caller is still talking.
+
+    Attributes:
+        seconds: voice of this utterance so far.
+        text: words recognised so far; empty where the recogniser tells none.
+    """
+
+    at: float
+    seconds: float
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechEnded:
     """The caller's turn is over; `at` is when that was decided, after the hang-over."""
 
@@ -107,25 +200,47 @@ class SpeechEnded:
 
 @dataclass(frozen=True, slots=True)
 class TextTyped:
-    """A whole turn arrived as text."""
+    """A whole turn arrived as text, or as keys."""
 
     at: float
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """Recognition finished."""
+class KeyPressed:
+    """The caller pressed a key; what was keyed arrives as text when it is complete."""
 
     at: float
-    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Recognition of an utterance finished."""
+
+    at: float
+    utterance: int
     text: str
     confidence: float
 
 
 @dataclass(frozen=True, slots=True)
 class HearingFailed:
-    """Recognition broke."""
+    """Recognition of an utterance broke."""
+
+    at: float
+    utterance: int
+
+
+@dataclass(frozen=True, slots=True)
+class HearingLost:
+    """The caller cannot be heard any more: voice detection broke or hangs."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSentence:
+    """The reply has a sentence to speak, and goes on."""
 
     at: float
     epoch: int
@@ -133,12 +248,18 @@ class HearingFailed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The reply is known; `understood` is false for out-of-scope and unclear turns."""
+    """The reply is complete.
+
+    Attributes:
+        understood: false for out-of-scope and unclear turns.
+        holds: the reply must be heard: a legal wording, or the outcome of something done.
+    """
 
     at: float
     epoch: int
     next: Next
     understood: bool
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +287,13 @@ class SpeakingFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has come for something that `serving.call.turns.deadline` asked to be woken for."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class HungUp:
     """The caller is gone, or the file has ended."""
 
@@ -173,23 +301,31 @@ class HungUp:
 
 
 Event = (
-    CallStarted | SpeechStarted | SpeechEnded | TextTyped | Heard | HearingFailed | Answered
-    | AnsweringFailed | PlayoutEnded | SpeakingFailed | HungUp
+    CallStarted | SpeechStarted | SpeechGoesOn | SpeechEnded | TextTyped | KeyPressed | Heard | HearingFailed
+    | HearingLost | FirstSentence | Answered | AnsweringFailed | PlayoutEnded | SpeakingFailed | Tick | HungUp
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTurn:
-    """Start the record of a turn."""
+    """Start the record of a turn.
+
+    Attributes:
+        utterance: what it consists of; 0 for typed turns.
+        text: its words, where they are known already.
+    """
 
     turn: int
+    utterance: int = 0
+    text: str = ""
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recognise:
     """Finish recognition of the utterance that just ended."""
 
-    epoch: int
+    utterance: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +339,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class SayReply:
-    """Speak the reply that was found."""
+    """Speak the reply, as far as it is there, and what is still to come of it."""
 
     epoch: int
 
@@ -215,6 +351,28 @@ class SayPrompt:
     epoch: int
     prompt: Prompt
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class SayFiller:
+    """Tell the caller that the answer is being worked on."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSpeech:
+    """Feed no more of the bot's sound: somebody may be interrupting."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeSpeech:
+    """Go on where the sound was held: nobody interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopSpeech:
+    """The caller interrupts: note what was heard, then throw away what was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,121 +390,8 @@ class EndCall:
     ending: Ending
 
 
-Action = OpenTurn | Recognise | Answer | SayReply | SayPrompt | CommitTurn | EndCall
+Action = (
+    OpenTurn | Recognise | Answer | SayReply | SayPrompt | SayFiller | HoldSpeech | ResumeSpeech | StopSpeech
+    | CommitTurn | EndCall
+)  # fmt: skip
 Step = tuple[TurnState, tuple[Action, ...]]
-
-
-def step(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
-    """Advance the call by one event; an event that makes no sense now changes nothing."""
-    if state.phase is Phase.ENDED:
-        return state, ()
-    if isinstance(event, HungUp):
-        return _end(state, Ending.CALLER_LEFT, interrupted=True)
-    stale = getattr(event, "epoch", state.epoch) != state.epoch
-    handler = _HANDLERS.get((state.phase, type(event)))
-    if stale or handler is None:
-        return state, ()
-    return handler(state, event, policy)
-
-
-def _greet(state: TurnState, _event: Event, _policy: TurnPolicy) -> Step:
-    new = replace(state, phase=Phase.SPEAKING, epoch=state.epoch + 1, after=Next.LISTEN)
-    return new, (SayPrompt(new.epoch, Prompt.GREETING, 0),)
-
-
-def _open(state: TurnState, _event: Event, _policy: TurnPolicy) -> Step:
-    new = replace(state, phase=Phase.HEARING, epoch=state.epoch + 1, turn=state.turn + 1, open_turn=True)
-    return new, (OpenTurn(new.turn),)
-
-
-def _recognise(state: TurnState, _event: Event, _policy: TurnPolicy) -> Step:
-    return replace(state, phase=Phase.RECOGNISING), (Recognise(state.epoch),)
-
-
-def _typed(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
-    assert isinstance(event, TextTyped)
-    opened, actions = _open(state, event, policy)
-    new, more = _judge(opened, event.text, 1.0, policy)
-    return new, (*actions, *more)
-
-
-def _heard(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
-    assert isinstance(event, Heard)
-    return _judge(state, event.text, event.confidence, policy)
-
-
-def _judge(state: TurnState, text: str, confidence: float, policy: TurnPolicy) -> Step:
-    if len(text) > policy.max_chars:
-        return _fail(state, Prompt.TOO_LONG, policy)
-    if not text.strip() or not confidence >= policy.confidence_floor:  # NaN is not sure either
-        return _fail(state, Prompt.LOW_CONFIDENCE, policy)
-    return replace(state, phase=Phase.ANSWERING), (Answer(state.epoch, text, confidence),)
-
-
-def _fail(state: TurnState, prompt: Prompt, policy: TurnPolicy) -> Step:
-    """Ask again; from the last allowed failure on, hand over to a person."""
-    failures = state.failures + 1
-    give_up = failures >= policy.max_failures
-    new = replace(
-        state, phase=Phase.SPEAKING, failures=failures, after=Next.TRANSFER if give_up else Next.LISTEN
-    )
-    return new, (SayPrompt(state.epoch, Prompt.TRANSFER if give_up else prompt, failures),)
-
-
-def _hearing_failed(state: TurnState, _event: Event, policy: TurnPolicy) -> Step:
-    return _fail(state, Prompt.APOLOGY, policy)
-
-
-def _answered(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
-    assert isinstance(event, Answered)
-    failures = 0 if event.understood else state.failures + 1
-    if failures >= policy.max_failures:
-        return _fail(state, Prompt.TRANSFER, policy)
-    new = replace(state, phase=Phase.SPEAKING, failures=failures, after=event.next)
-    return new, (SayReply(state.epoch),)
-
-
-def _played(state: TurnState, _event: Event, _policy: TurnPolicy) -> Step:
-    if state.after is Next.LISTEN:
-        new, actions = _commit(state, interrupted=False)
-        return replace(new, phase=Phase.LISTENING, silent=0), actions
-    return _end(state, _planned(state), interrupted=False)
-
-
-def _unspoken(state: TurnState, _event: Event, policy: TurnPolicy) -> Step:
-    """Go on as planned; a bot that stays without a voice hands over to a person."""
-    if state.after is not Next.LISTEN:
-        return _end(state, _planned(state), interrupted=True)
-    if state.silent + 1 >= policy.max_failures:
-        return _end(state, Ending.TRANSFERRED, interrupted=True)
-    new, actions = _commit(state, interrupted=True)
-    return replace(new, phase=Phase.LISTENING, silent=state.silent + 1), actions
-
-
-def _planned(state: TurnState) -> Ending:
-    return Ending.TRANSFERRED if state.after is Next.TRANSFER else Ending.COMPLETED
-
-
-def _commit(state: TurnState, *, interrupted: bool) -> Step:
-    if not state.open_turn:
-        return state, ()
-    return replace(state, open_turn=False), (CommitTurn(state.turn, interrupted),)
-
-
-def _end(state: TurnState, ending: Ending, *, interrupted: bool) -> Step:
-    new, actions = _commit(state, interrupted=interrupted)
-    return replace(new, phase=Phase.ENDED, epoch=state.epoch + 1), (*actions, EndCall(ending))
-
-
-_HANDLERS: dict[tuple[Phase, type[Event]], Callable[[TurnState, Event, TurnPolicy], Step]] = {
-    (Phase.IDLE, CallStarted): _greet,
-    (Phase.LISTENING, SpeechStarted): _open,
-    (Phase.LISTENING, TextTyped): _typed,
-    (Phase.HEARING, SpeechEnded): _recognise,
-    (Phase.RECOGNISING, Heard): _heard,
-    (Phase.RECOGNISING, HearingFailed): _hearing_failed,
-    (Phase.ANSWERING, Answered): _answered,
-    (Phase.ANSWERING, AnsweringFailed): _hearing_failed,
-    (Phase.SPEAKING, PlayoutEnded): _played,
-    (Phase.SPEAKING, SpeakingFailed): _unspoken,
-}

@@ -17,6 +17,13 @@ class OpenTurn:
         speech_end: end of the caller's speech on the call's clock; for typed turns, its arrival.
         spoken_text: what the bot says, with placeholders.
         first_sound: when the first sound of the reply plays; None before.
+        utterance: number of the caller's utterance; 0 for typed turns.
+        started: start of the caller's speech; None in typed turns.
+        streamed: sentences of the answer that were there before the rest.
+        heard: what was heard of an interrupted reply, where that was noted.
+        resumed: how often the reply was held for nothing.
+        barge_in_s: first voiced sound of an interruption to silence.
+        tts: name of the voice that speaks.
     """
 
     index: int
@@ -33,6 +40,13 @@ class OpenTurn:
     first_sound: float | None = None
     reply_s: float = 0.0
     error: str = ""
+    utterance: int = 0
+    started: float | None = None
+    streamed: str = ""
+    heard: str | None = None
+    resumed: int = 0
+    barge_in_s: float | None = None
+    tts: str = ""
 
     def failed(self, error: str) -> None:
         """Note a failure; an earlier one stays on record."""
@@ -63,6 +77,10 @@ class OpenTurn:
             voice_to_voice_s=None if self.first_sound is None else self.first_sound - self.speech_end,
             reply_s=self.reply_s,
             error=self.error,
+            resumed=self.resumed,
+            barge_in_s=self.barge_in_s,
+            started_s=self.started,
+            tts_engine=self.tts if heard else "",
         )
         return _with_reply(record, self.reply, spoken=not interrupted) if self.reply else record
 

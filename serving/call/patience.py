@@ -4,6 +4,7 @@ An engine works in a thread of its own; when it is late the call goes on without
 stopped, so the number of those that hang is limited: beyond it, engines are not asked at all.
 """
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -55,7 +56,8 @@ class Patience:
             finally:
                 self._free.release()
 
-        threading.Thread(target=run, name="engine", daemon=True).start()
+        context = contextvars.copy_context()  # what is logged in the thread belongs to the call, too
+        threading.Thread(target=context.run, args=(run,), name="engine", daemon=True).start()
         try:
             result, error = done.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:

@@ -6,15 +6,16 @@ Pure functions over tags and dialogue state; the responder applies them before a
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
-from serving.call.dialogue import DialogueState, Doubt, PendingTask
+from serving.call.dialogue import SENTENCE_END, DialogueState, Doubt, PendingTask, Step
 from serving.call.machine import Next
 from serving.call.record import Decision
 from serving.language.embedded import TASKS
 from serving.language.protocols import IntentTag, UserTurn
 from serving.language.roles import LoanValue, Role, loan_values
-from serving.spoken import parse
+from serving.spoken import NO_YEAR, parse
 from serving.spoken.values import Kind, TypedValue
 from serving.spoken.written import months
 from serving.tools.grounding import GIVEN, GIVEN_TERM, Grounds, ground_of, grounds
@@ -52,7 +53,6 @@ _SOURCES: Mapping[str, tuple[str, ...]] = {
 _PAID = re.compile(
     r"\b(?:you(?:'ll| will| would)? pay|payments? (?:is|are|of|would be|will be)|costs?) $", re.IGNORECASE
 )
-_SENTENCES = re.compile(r"(?<=[.?!])\s+")
 _NO_RECORDING = re.compile(
     r"\b(?:do\s?n[o'\u2019 ]*t|do not|never|stop|quit|end|cease|without|not want|rather not|turn off"
     r"|switch off|opt out of)(?: (?:be|being|been|have|having|want|wish|like|agree|consent|to|for|you|me|us"
@@ -62,6 +62,27 @@ _NO_RECORDING = re.compile(
 )
 """Asking for no recording, but not "you do not have a record of it" or "you don't record my transfers"."""
 _FILLS_A_SLOT = DECISIVE | {Kind.COUNT}
+NO_DAY = "incomplete"
+"""Value of a date of birth without a year."""
+_EXPECTED: Mapping[Step, Kind] = {
+    Step.CUSTOMER_NUMBER: Kind.ACCOUNT,
+    Step.BIRTH_DATE: Kind.BIRTH_DATE,
+    Step.CARD: Kind.CODE,
+    Step.AMOUNT: Kind.MONEY,
+}
+"""What a bare number most likely is when the bot has asked for this."""
+_YES = re.compile(
+    r"(?:yes|yeah|yep|yup|sure|correct|right|exactly|okay|ok|please do|go ahead|do (?:it|that)"
+    r"|that'?s right)\b"
+)
+_NO = re.compile(r"(?:no|nope|nah|do ?n[o']t|do not|never|stop|wait|hold on)\b")
+_NOT_AT_ALL = re.compile(
+    r"\b(?:no|not|nope|never|wait|hold on|do ?n'?t|is ?n'?t|but|before|first|if|unless|except|instead|later"
+    r"|what|which|how|why|when|who|where)\b"
+)
+"""With one of these a yes is none: it denies, sets a condition, or asks."""
+_SHORT_YES = 6
+"""A yes that the tagger did not take for one has no more words than this."""
 _OFFER = re.compile(r"\b(?:shall i|can i|i can(?: also)?|or) put you through\b", re.IGNORECASE)
 _PROMISE = re.compile(
     r"(?:let me|i will|i'll|i am|i'm) put(?:ting)? you through[^?.!]*[.!]?\s*$", re.IGNORECASE
@@ -141,7 +162,8 @@ def doubts_after(
         sure: whether recognition was; a value whose role is not clear is unsure all the same.
     """
     anew = {doubt.role for doubt in said}
-    unanswered = () if pending is None or says(tag, AFFIRM, DENY) else pending.doubts
+    answered = pending is not None and pending.heard and says(tag, AFFIRM, DENY)
+    unanswered = () if pending is None or answered else pending.doubts
     kept = tuple(doubt for doubt in unanswered if doubt.role not in anew)
     return (*kept, *(doubt for doubt in said if not (sure and doubt.clear)))
 
@@ -166,9 +188,9 @@ def repeats(pending: PendingTask | None, task: str, question: str) -> bool:
 
 def asked_again(phrase: str, pending: PendingTask) -> str:
     """A phrase of an aside, with the question that is still open in place of its own."""
-    own = _SENTENCES.split(phrase)
+    own = SENTENCE_END.split(phrase)
     kept = own[:-1] if own[-1].endswith("?") else own
-    question = pending.question if pending.doubts else _last_sentence(pending.question)
+    question = pending.question if pending.reads_back else _last_sentence(pending.question)
     return " ".join([*kept, question])
 
 
@@ -189,8 +211,58 @@ def opts_out(text: str) -> bool:
     return _NO_RECORDING.search(text) is not None
 
 
+def agrees(user: UserTurn) -> bool:
+    """Whether a turn says yes, in a word or behind one ("yes, block it"), and nothing against it."""
+    text = user.text.lower().strip()
+    worded = _YES.match(text) is not None and len(text.split()) <= _SHORT_YES
+    return (worded or says(user.tag, AFFIRM)) and not _NOT_AT_ALL.search(text)
+
+
+def declines(user: UserTurn) -> bool:
+    """Whether a turn says no, in a word or behind one."""
+    text = user.text.lower().strip()
+    return _NO.match(text) is not None or (says(user.tag, DENY) and not _YES.match(text))
+
+
+def unheard(user: UserTurn, pending: PendingTask | None) -> bool:
+    """Whether a turn says yes or no to something that the caller has not heard."""
+    return pending is not None and not pending.heard and (agrees(user) or declines(user))
+
+
+def identifying(values: Sequence[TypedValue], text: str, state: DialogueState) -> tuple[TypedValue, ...]:
+    """The values of a turn; where the bot has asked who is calling every bare number is personal.
+
+    Half a customer number or a year by itself looks like any count to the parser.
+
+    Args:
+        values: what `parse` found.
+        text: the true text.
+        state: the dialogue before this turn.
+    """
+    return tuple(_personal(value, text, asked=state.identifying) for value in values)
+
+
+def _personal(value: TypedValue, text: str, *, asked: bool) -> TypedValue:
+    if asked and value.kind is Kind.COUNT:
+        return replace(value, kind=Kind.ACCOUNT, value=str(value.value))
+    if value.kind is not Kind.BIRTH_DATE and not (asked and value.kind is Kind.DATE):
+        return value
+    # "Sunday" is nobody's birthday, and a day without a year is none either, although the parser fills it in.
+    bare = parse(text[value.start : value.end], expect=Kind.BIRTH_DATE)
+    if not bare and value.kind is Kind.DATE:
+        return value
+    known = value.value if not any(_without_year(item) for item in bare) else NO_DAY
+    return replace(value, kind=Kind.BIRTH_DATE, value=known)
+
+
+def _without_year(value: TypedValue) -> bool:
+    return isinstance(value.value, date) and value.value.year == NO_YEAR
+
+
 def expected_kind(state: DialogueState) -> Kind | None:
     """What a bare number in the next turn most likely is, from the question just asked."""
+    if state.pending is not None and state.pending.step is not None:
+        return _EXPECTED.get(state.pending.step)
     if state.pending is None or state.pending.intent not in TASKS:
         return None
     question = _last_sentence(state.pending.question.lower())
@@ -200,7 +272,7 @@ def expected_kind(state: DialogueState) -> Kind | None:
 
 
 def _last_sentence(text: str) -> str:
-    return _SENTENCES.split(text)[-1]
+    return SENTENCE_END.split(text)[-1]
 
 
 def known_numbers(state: DialogueState, currency: str) -> Grounds:

@@ -62,6 +62,8 @@ class TurnRecord:
 
     Attributes:
         index: position in the call, from 1.
+        started_at: UTC moment from which the stages count: the end of the caller's speech, or the arrival
+            of a typed text.
         text: what was heard or typed, redacted.
         stt_engine: engine's name, or `typed`.
         confidence: the engine's own, 0 to 1; 1 for typed turns.
@@ -77,6 +79,11 @@ class TurnRecord:
             was played. For typed turns: from the text's arrival to the answer.
         reply_s: length of the reply's sound, seconds.
         error: what failed, without personal data; empty when nothing did.
+        resumed: how often the reply was held for a sound that was no interruption, and went on.
+        barge_in_s: first voiced sound of the caller who interrupted to the silence of the bot; None
+            where nobody did.
+        started_s: start of the caller's speech on the call's clock, seconds; None in typed turns.
+        tts_engine: voice that spoke the reply; empty where it was not spoken.
     """
 
     call_id: str
@@ -103,6 +110,10 @@ class TurnRecord:
     tools: tuple[ToolRecord, ...] = ()
     disclosures: tuple[str, ...] = ()
     error: str = ""
+    resumed: int = 0
+    barge_in_s: float | None = None
+    started_s: float | None = None
+    tts_engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,10 @@ class CallRecord:
         confirmed: whether the caller confirmed that the matter is settled; None when not asked.
         survey: 1 to 5; None when not answered.
         recording: path of the stereo WAV under `home`; None when none was kept.
+        dropped_frames: 20 ms pieces of the caller's sound that came faster than they could be heard.
+        false_interruptions: how often the bot held its speech for a sound that was no interruption.
+        transfer_summary: what a person needs to know who takes the call over, redacted.
+        verified: whether the caller's identity was verified in this call.
     """
 
     call_id: str
@@ -134,6 +149,10 @@ class CallRecord:
     confirmed: bool | None = None
     survey: int | None = None
     recording: str | None = None
+    dropped_frames: int = 0
+    false_interruptions: int = 0
+    transfer_summary: str = ""
+    verified: bool = False
     turns: tuple[TurnRecord, ...] = ()
 
 

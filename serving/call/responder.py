@@ -1,7 +1,7 @@
 """From a caller's turn to the reply, stage by stage: values → intent → redaction → cache → engine + tools.
 
 A responder keeps one adapter and one cache scope: it is made for one call. It decides between the ways to
-answer; understanding, generating and the rules themselves have rooms of their own.
+answer; understanding, generating, the caller's own accounts and the rules themselves have rooms of their own.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,15 @@ from dataclasses import replace
 
 from serving.cache.types import CacheDecision, CacheQuery, CacheScope, Outcome
 from serving.call import policy
+from serving.call.banking import bank_move, offer
 from serving.call.clock import Laps
-from serving.call.dialogue import DialogueState, Doubt, HeardTurn, PendingTask, Reply
+from serving.call.desk import Move
+from serving.call.dialogue import DialogueState, Doubt, HeardTurn, PendingTask, Reply, summary_of
 from serving.call.faults import fault
 from serving.call.generation import Generation, execute, generate, tool_record
 from serving.call.machine import Next
 from serving.call.record import CacheRecord, Decision
+from serving.call.survey import survey_begun, survey_move
 from serving.call.toolbox import Toolbox
 from serving.call.understanding import Understood, understand
 from serving.errors import EngineError
@@ -36,13 +39,28 @@ class Responder:
         tagger: the adapter that the call keeps.
         scope: the cache scope that belongs to it.
         opening: notices that this call begins with, before the greeting.
+        ask_survey: ask, after a goodbye, whether the matter is settled and how the call was.
     """
 
-    def __init__(self, box: Toolbox, tagger: IntentTagger, scope: CacheScope, opening: str = "") -> None:
+    def __init__(
+        self,
+        box: Toolbox,
+        tagger: IntentTagger,
+        scope: CacheScope,
+        opening: str = "",
+        *,
+        ask_survey: bool = False,
+    ) -> None:
         self._box = box
+        self._ask_survey = ask_survey
         self._tagger = tagger
         self._scope = scope
         self._opening = opening
+
+    @property
+    def opening(self) -> str:
+        """Notices that the call begins with; empty where there are none."""
+        return self._opening
 
     def prompt(self, name: str, attempt: int = 0) -> str:
         """Wording of a fixed phrase; repeated failures are answered in other words."""
@@ -57,7 +75,9 @@ class Responder:
             VoicebotError: a stage failed that has no fallback; the caller gets an apology.
         """
         heard = understand(turn, state, self._tagger, self._box, laps)
-        reply = self._controlled(heard)
+        if self._box.guard.attempted(turn.text):
+            return self._injected(heard, state)
+        reply = self._by_rules(heard, laps) or self._controlled(heard)
         if reply is not None:
             return reply
         if heard.user.task:
@@ -73,16 +93,59 @@ class Responder:
             )
         return self._generated(heard, decision, laps)
 
-    def _controlled(self, turn: Understood) -> Reply | None:
-        """Replies about the call itself; those that are only an aside leave what was asked open."""
+    def _injected(self, turn: Understood, before: DialogueState) -> Reply:
+        """Answer words that try to change the rules; no engine ever sees them, and nothing rests on them."""
+        text = self._box.phrase("injection")
+        if before.pending is not None:
+            text = policy.asked_again(text, before.pending)
+        reply = self._reply(turn, text, Decision.OUT_OF_SCOPE, understood=False)
+        state = replace(
+            before,
+            messages=(*before.messages, Message("assistant", text))[-MAX_MESSAGES:],
+            placeholders=turn.state.placeholders,
+            last_answer=text,
+            out_of_scope=reply.state.out_of_scope,
+        )
+        return replace(reply, state=state, values=())
+
+    def _by_rules(self, turn: Understood, laps: Laps) -> Reply | None:
+        """Replies that nothing else may decide: opting out, the survey, the caller's own accounts."""
         if policy.says(turn.tag, policy.OPT_OUT) or policy.opts_out(turn.user.text):
             return self._opted_out(turn)
+        pending = turn.state.pending
+        if pending is not None and policy.unheard(turn.user, pending) and not turn.user.values:
+            text, asked = pending.question, replace(pending, heard=True)
+            return self._reply(_untasked(turn), text, Decision.CLARIFY, pending=asked)
+        move = survey_move(self._box, turn) or bank_move(self._box, turn, laps)
+        return None if move is None else self._moved(turn, move)
+
+    def _moved(self, turn: Understood, move: Move) -> Reply:
+        turn = _untasked(replace(turn, state=move.state))
+        reply = self._reply(
+            turn,
+            move.answer,
+            move.decision,
+            next=move.next,
+            understood=move.understood,
+            pending=move.pending,
+        )
+        feedback = reply.state.feedback
+        return replace(reply, tools=move.tools, holds=move.holds, error=move.error, feedback=feedback)
+
+    def _controlled(self, turn: Understood) -> Reply | None:
+        """Replies about the call itself; those that are only an aside leave what was asked open."""
         control = None if turn.user.task else policy.control_reply(turn.tag, turn.state)
         if control is None:
             return None
+        if control.next is Next.END and self._ask_survey:
+            return self._moved(turn, survey_begun(self._box, turn))
         text = self._box.phrase(control.prompt, answer=turn.state.last_answer)
         pending = turn.state.pending
-        if turn.tag.label in policy.ASIDES and pending is not None and pending.intent in TASKS:
+        if (
+            turn.tag.label in policy.ASIDES
+            and pending is not None
+            and (pending.intent in TASKS or pending.step)
+        ):
             text = policy.asked_again(text, pending)
             return self._reply(turn, text, control.decision, pending=pending)
         if turn.tag.label != policy.REPEAT:
@@ -96,10 +159,8 @@ class Responder:
         What else the turn asked is left for the caller to ask again; nothing may rest on it meanwhile.
         """
         if turn.user.task:
-            turns = (
-                *turn.state.turns[:-1],
-                replace(turn.user, task="", values=(), tag=replace(turn.tag, label=policy.OPT_OUT)),
-            )
+            tag = replace(turn.tag, label=policy.OPT_OUT)
+            turns = (*turn.state.turns[:-1], replace(turn.user, task="", values=(), tag=tag))
             turn = replace(turn, state=replace(turn.state, turns=turns))
         try:
             reply = self._disclosed(turn, "", ("",), Decision.DISCLOSURE)
@@ -113,7 +174,8 @@ class Responder:
         """Read unsure values back until they are confirmed or denied (design D13); then the tools work."""
         pending, task = turn.state.pending, turn.user.task
         said = policy.decisive(turn.user, self._box.currency)
-        if pending is not None and pending.doubts and policy.says(turn.tag, policy.DENY):
+        denied = policy.says(turn.tag, policy.DENY)
+        if pending is not None and pending.doubts and pending.heard and denied:
             turn = _without(turn, [doubt.value for doubt in pending.doubts])
             if not said:
                 text = self._box.phrase("confirm_again")
@@ -141,7 +203,7 @@ class Responder:
     def _out_of_scope(self, turn: Understood) -> Reply:
         text = self._box.phrase("out_of_scope_again" if turn.state.out_of_scope else "out_of_scope")
         pending = turn.state.pending or policy.pending_after(text, "", computed=False)
-        if pending is not None and pending.doubts:
+        if pending is not None and pending.reads_back:
             text = policy.asked_again(text, pending)
         return self._reply(turn, text, Decision.OUT_OF_SCOPE, understood=False, pending=pending)
 
@@ -151,7 +213,10 @@ class Responder:
         approved = (
             None if task else self._box.knowledge.best(turn.tag.label, turn.user.facets, self._box.today())
         )
-        made = generate(self._box, turn, self._request(turn, approved.text if approved else ""), laps)
+        # An answer with wordings behind it is one piece: it must be heard, and nothing of it is said early.
+        say = None if approved is not None and approved.disclosures else turn.say
+        request = self._request(turn, approved.text if approved else "")
+        made = generate(self._box, turn, request, laps, say)
         cache = _cache_record(looked_up) if looked_up else None
         turn, text = _took(turn, made, self._box.fallback.info.name)
         if approved is not None and approved.disclosures:
@@ -160,6 +225,9 @@ class Responder:
             computed = any(tool.ok and tool.name in policy.COMPUTING_TOOLS for tool in made.tools)
             pending = policy.pending_after(text, task, computed=computed)
             follows = policy.next_after(text)
+            offered = offer(self._box, turn) if follows is Next.LISTEN else None
+            if offered is not None:
+                text, pending = f"{text} {offered.question}", replace(offered, question="")
             decision = _decision(task, pending, follows, computed=computed)
             asks = decision is Decision.CLARIFY
             again = asks and policy.repeats(turn.state.pending, task, text)
@@ -216,7 +284,7 @@ class Responder:
         answer = " ".join(part for part in parts if part)
         pending = policy.pending_after(text, "", computed=False)
         reply = self._reply(turn, answer, decision, pending=pending, cache=cache)
-        return replace(reply, tools=tuple(records), disclosures=tuple(references))
+        return replace(reply, tools=tuple(records), disclosures=tuple(references), holds=True)
 
     def _reply(
         self,
@@ -249,6 +317,7 @@ class Responder:
             tag=turn.tag,
             values=tuple(value.canonical() for value in turn.user.values if not value.personal),
             cache=cache,
+            summary=summary_of(state) if next is Next.TRANSFER else "",
         )
 
 
@@ -276,6 +345,12 @@ def _took(turn: Understood, made: Generation, fallback: str) -> tuple[Understood
         redacted = redact(text, known=state.placeholders)
         state, text = replace(state, placeholders=redacted.placeholders), redacted.text
     return replace(turn, state=state), text
+
+
+def _untasked(turn: Understood) -> Understood:
+    """The turn as one that belongs to no calculation, whatever its words look like."""
+    turns = (*turn.state.turns[:-1], replace(turn.user, task=""))
+    return replace(turn, state=replace(turn.state, turns=turns))
 
 
 def _without(turn: Understood, denied: Sequence[TypedValue]) -> Understood:

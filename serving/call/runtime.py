@@ -18,33 +18,46 @@ from serving.adapters.live import LiveAdapter, ServedAdapter
 from serving.cache.lookup import SemanticCache
 from serving.cache.signature import RULES, Signer
 from serving.cache.types import CacheScope
+from serving.call.book import CallBook
 from serving.call.clock import Clock, FileClock
+from serving.call.ears import Ears
 from serving.call.faults import fault
 from serving.call.filing import save_set_aside
+from serving.call.line import Line
+from serving.call.live import LiveCall
+from serving.call.live_parts import Parts, turn_policy
+from serving.call.live_state import LiveSnapshot
 from serving.call.patience import Patience
+from serving.call.playout import Recording
 from serving.call.ports import CallObserver, Engines, Journal
 from serving.call.record import CallRecord
 from serving.call.responder import Responder
+from serving.call.scheduler import Scheduler
 from serving.call.scope import ScopeParts, scope_for
 from serving.call.session import CallSession, new_call_id
 from serving.call.store import CallStore
-from serving.call.toolbox import Toolbox, check_phrases
-from serving.errors import VoicebotError
+from serving.call.toolbox import Banking, Toolbox, check_phrases
+from serving.call.turn_taking import load_turn_taking
+from serving.errors import InvalidInputError, VoicebotError
 from serving.language.choice import choose_llm
 from serving.language.embedded import EmbeddedResponder
 from serving.language.encoder import SentenceEncoder, load_encoder, use_one_thread
+from serving.language.injection import load_injection_guard
 from serving.language.knowledge import load_knowledge
 from serving.language.lexicon import load_lexicon
 from serving.settings import Settings
 from serving.speech.engines import choose_stt, choose_tts
 from serving.speech.protocols import EngineInfo
-from serving.speech.vad import SileroVad
+from serving.speech.speech_cache import SpeechCache
+from serving.speech.vad import EndpointSettings, SileroVad
 from serving.spoken.values import Kind
 from serving.telemetry.metrics import TurnMetrics
 from serving.telemetry.redaction import keyed_hash, load_pii_key
+from serving.telemetry.traces import open_traces
 from serving.tools.bank import bank_tools
+from serving.tools.bank_choice import open_bank
 from serving.tools.compliance import load_compliance
-from serving.tools.executor import ToolExecutor
+from serving.tools.executor import IdempotencyStore, ToolExecutor
 from serving.tools.rates import load_rates
 
 LOST_AFTER = timedelta(hours=1)
@@ -69,16 +82,25 @@ class Runtime:
         settings: the installation.
         voice: whether calls are spoken; without it no speech engine is loaded.
         today: the bank's day, for rates and wordings; default: the date in its time zone.
+        writes: where idempotency keys are kept; default: in this process.
 
     Raises:
         VoicebotError: a part cannot be had; the message says what to do.
     """
 
-    def __init__(self, settings: Settings, *, voice: bool, today: Callable[[], date] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        voice: bool,
+        today: Callable[[], date] | None = None,
+        writes: IdempotencyStore | None = None,
+    ) -> None:
         use_one_thread()
         today = today or settings.today
         self.settings = settings
         self.metrics = TurnMetrics()
+        self.traces = open_traces(settings.otlp_endpoint)
         self.encoder: SentenceEncoder = load_encoder(settings.encoder)
         self._key = load_pii_key(settings)
         self.knowledge = load_knowledge(settings.data / "knowledge" / "answers.yaml")
@@ -95,7 +117,9 @@ class Runtime:
         tools = bank_tools(
             rates, texts, bank_name=settings.bank_name, jurisdiction=settings.jurisdiction, today=today
         )
-        self.executor = ToolExecutor(tools, timeout_s=settings.tool_timeout_s)
+        self.executor = ToolExecutor(tools, timeout_s=settings.tool_timeout_s, writes=writes)
+        self._bank = bank = open_bank(settings, today)
+        banking = Banking.of(bank, timeout_s=settings.tool_timeout_s, writes=writes) if bank else None
         self.records = CallStore(settings.records_url)
         self.scope_parts = ScopeParts(
             settings.tenant,
@@ -119,11 +143,15 @@ class Runtime:
             bank_name=settings.bank_name,
             greeting=self.knowledge.prompt("greeting").format(bank_name=settings.bank_name),
             patience=Patience(_llm_limit_s(settings, llm.engine.info)),
+            banking=banking,
+            guard=load_injection_guard(settings.data / "lexicons" / "injection.yaml"),
         )
         self._texts = texts
         self._check_wordings(voice=voice)
         self.choices = [Choice("llm", llm.engine.info.name, llm.engine.info.model, llm.reason)]
-        self._engines = self._speech(settings) if voice else Engines(None, None, None)
+        self.engines = self._speech(settings) if voice else Engines(None, None, None)
+        self.kept = SpeechCache(self.engines.tts) if self.engines.tts is not None else None
+        self.turn_taking = load_turn_taking(settings.data / "lexicons" / "turn_taking.yaml")
         self.adapter = LiveAdapter.from_settings(settings, self.encoder)
 
     def _speech(self, settings: Settings) -> Engines:
@@ -163,7 +191,12 @@ class Runtime:
         """Stop watching for promotions and let running writes finish."""
         self.adapter.close()
         self.executor.close()
+        if self.box.banking is not None:
+            self.box.banking.executor.close()
+        if self._bank is not None:
+            self._bank.close()
         self.records.close()
+        self.traces.close()
 
     def save_set_aside(self) -> int:
         """Save the calls whose records the database had refused; returns how many."""
@@ -200,6 +233,7 @@ class Runtime:
         observers: tuple[CallObserver, ...] = (),
         clock: Clock | None = None,
         typed: bool = False,
+        engines: Engines | None = None,
     ) -> CallSession:
         """A session for a new call, with the adapter that serves at this moment.
 
@@ -210,13 +244,81 @@ class Runtime:
             observers: who watches besides the metrics.
             clock: the call's time; default: a file clock that starts now.
             typed: no speech engine takes part, even where there are some.
+            engines: other ones than the runtime's.
         """
+        engines = Engines(None, None, None) if typed else engines or self.engines
+        call, responder, journal = self._opened(transport, engines, caller_id, script, observers)
+        return CallSession(
+            responder, engines, self.settings, clock or FileClock(time.perf_counter), call, journal
+        )
+
+    def open_live(
+        self,
+        line: Line,
+        scheduler: Scheduler,
+        *,
+        call_id: str = "",
+        caller_id: str = "",
+        observers: tuple[CallObserver, ...] = (),
+        changed: Callable[[LiveSnapshot], None] = lambda _snapshot: None,
+        closed: Callable[[CallRecord], None] = lambda _call: None,
+    ) -> LiveCall:
+        """A live call on a line, with the adapter that serves at this moment; `start` greets the caller.
+
+        Args:
+            line: where the caller is.
+            scheduler: the call's time and hands.
+            call_id: under which a slot was taken; default: a new one.
+            caller_id: the caller's number or customer id; only its keyed hash is stored.
+            observers: who watches besides the metrics.
+            changed: told of each change of the call's state.
+            closed: told once, when the call is over and on record.
+
+        Raises:
+            InvalidInputError: the runtime was opened without a voice.
+        """
+        ears, tts = self.ears(), self.engines.tts
+        assert tts is not None
+        assert self.kept is not None
+        call, responder, journal = self._opened(
+            line.transport, self.engines, caller_id, "", observers, call_id, live=True
+        )
+        policy = turn_policy(self.settings, self.turn_taking, opening=responder.opening)
+        parts = Parts(ears, tts, self.kept, policy, changed, closed)
+        book = CallBook(call, journal, self.settings.max_turn_chars)
+        recording = Recording(wanted=journal.recording is not None)
+        return LiveCall(responder, parts, book, recording, line, scheduler)
+
+    def ears(self) -> Ears:
+        """Ears for one call.
+
+        Raises:
+            InvalidInputError: the runtime was opened without a voice.
+        """
+        if self.engines.stt is None:
+            raise InvalidInputError("This server was started without speech engines.")
+        limits = EndpointSettings(
+            threshold=self.settings.vad_threshold, hang_over_s=self.settings.end_of_turn_silence_s
+        )
+        return Ears(self.engines.stt, SileroVad(), limits, self.turn_taking, self.settings.max_utterance_s)
+
+    def _opened(
+        self,
+        transport: str,
+        engines: Engines,
+        caller_id: str,
+        script: str,
+        observers: tuple[CallObserver, ...],
+        call_id: str = "",
+        *,
+        live: bool = False,
+    ) -> tuple[CallRecord, Responder, Journal]:
+        """The record, responder and journal of a new call."""
         served = self.adapter.current
         scope = self.scope(served)
-        engines = Engines(None, None, None) if typed else self._engines
         voice = engines.tts is not None
         call = CallRecord(
-            call_id=new_call_id(),
+            call_id=call_id or new_call_id(),
             started_at=datetime.now(UTC),
             transport=transport,
             adapter=served.version,
@@ -226,19 +328,18 @@ class Runtime:
             caller=self._caller_hash(caller_id),
         )
         recording = self._recording_path(call) if voice and self.settings.keep_recordings else None
-        return CallSession(
-            Responder(self.box, served.tagger, scope, self._opening(voice=voice, recorded=bool(recording))),
-            engines,
-            self.settings,
-            clock or FileClock(time.perf_counter),
+        watching: tuple[CallObserver, ...] = (self.metrics, self.traces, *observers)
+        failed = self.metrics.record_failures.inc
+        return (
             call,
-            Journal(
-                self.records,
-                self._aside,
-                (self.metrics, *observers),
-                recording,
-                self.metrics.record_failures.inc,
+            Responder(
+                self.box,
+                served.tagger,
+                scope,
+                self.opening(voice=voice, recorded=bool(recording)),
+                ask_survey=live and self.settings.ask_survey,
             ),
+            Journal(self.records, self._aside, watching, recording, failed),
         )
 
     @property
@@ -254,7 +355,7 @@ class Runtime:
         day = call.started_at.strftime("%Y-%m-%d")
         return self.settings.home / "recordings" / day / f"{call.call_id}.wav"
 
-    def _opening(self, *, voice: bool, recorded: bool) -> str:
+    def opening(self, *, voice: bool, recorded: bool) -> str:
         """What the law wants said before anything else (data/compliance/README.md)."""
         notices = [("LEGAL_NOTICE", "ai_voice_disclosure")] if voice else []
         notices += [("RECORDING_OPT_OUT", "recording_notice")] if recorded else []
@@ -272,7 +373,7 @@ class Runtime:
 
     def _check_wordings(self, *, voice: bool) -> None:
         """Make sure, before the first call, that no wording is missing in the middle of one."""
-        self._opening(voice=voice, recorded=voice and self.settings.keep_recordings)
+        self.opening(voice=voice, recorded=voice and self.settings.keep_recordings)
         self._wording("RECORDING_OPT_OUT")
         for text_id in sorted({name for answer in self.knowledge.answers for name in answer.disclosures}):
             self._wording(self._texts.flow_type(text_id), text_id)

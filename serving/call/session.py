@@ -5,36 +5,29 @@ answer from the responder. Whatever breaks outside of it (an engine, an observer
 sentence, never the call. It is written for callers who wait for the bot to finish: files, scripts, text.
 """
 
-import math
 import uuid
 from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 
-from loguru import logger
-
-from serving.audio import AudioClip
+from serving.audio import FRAME_SECONDS, AudioClip
 from serving.call import machine as m
+from serving.call.book import CallBook, share
 from serving.call.caller import Caller, CallerLine, Feedback
 from serving.call.clock import Clock, Laps
 from serving.call.dialogue import DialogueState, HeardTurn
 from serving.call.faults import fault
-from serving.call.filing import Filing
 from serving.call.hearing import Line, Recognition, Utterance, listen
 from serving.call.open_turn import OpenTurn
 from serving.call.playout import Recording
-from serving.call.ports import CallObserver, Engines, Journal, Responding
+from serving.call.ports import Engines, Journal, Responding
 from serving.call.record import CallRecord, Decision, TurnRecord
 from serving.call.speaking import Voice
+from serving.call.turns import step
+from serving.call.understanding import unrecorded
 from serving.errors import InvalidInputError, RefusedError
 from serving.settings import Settings
 from serving.speech.vad import EndpointSettings, SpeechDetector
-from serving.telemetry.redaction import redact
 
-CUT_TAIL = 500
-"""Characters behind the limit of a turn that are read but never kept: a value that was cut in two is not
-recognised as one, and is shorter than this."""
 CALLER_PAUSE_S = 0.4
 """Silence between the bot's last sound and the next line of a caller who waits for it, seconds."""
 
@@ -64,9 +57,7 @@ class CallSession:
         self._engines = engines
         self._settings = settings
         self._clock = clock
-        self._call = call
-        self._journal = journal
-        self._filing = Filing(journal.records, journal.aside, journal.record_failed)
+        self._book = CallBook(call, journal, settings.max_turn_chars)
         self._recording = Recording(wanted=journal.recording is not None)
         self._voice = Voice(engines.tts, clock, self._recording, engines.patience)
         self._policy = m.TurnPolicy(
@@ -75,13 +66,12 @@ class CallSession:
         self._endpointing = EndpointSettings(
             threshold=settings.vad_threshold, hang_over_s=settings.end_of_turn_silence_s
         )
-        self._log = logger.bind(call=call.call_id)
         self._state = m.TurnState()
         self._dialogue = DialogueState()
         self._events: deque[m.Event] = deque()
         self._utterance: Utterance | None = None
         self._turn: OpenTurn | None = None
-        self._turns: list[TurnRecord] = []
+        self._feedback: Feedback | None = None
         self._talk_s = 0.0
         self._caller: Caller | None = None
 
@@ -97,17 +87,17 @@ class CallSession:
                 self.hear(line)
         finally:
             self.hang_up()
-        return self._call
+        return self.call
 
     @property
     def call(self) -> CallRecord:
         """The call's record; complete once the call has ended."""
-        return self._call
+        return self._book.call
 
     @property
     def turns(self) -> tuple[TurnRecord, ...]:
         """Turns finalised so far."""
-        return tuple(self._turns)
+        return self._book.turns
 
     @property
     def ended(self) -> bool:
@@ -116,15 +106,16 @@ class CallSession:
 
     def start(self) -> None:
         """Record the beginning and greet the caller."""
-        self._log.info("call began: {}, adapter {}", self._call.transport, self._call.adapter)
-        self._filing.begin(self._call)
-        with self._engines.held():
+        with self._book.named():
+            self._book.begin()
+        with self._book.named(), self._engines.held():
             self._dispatch(m.CallStarted(self._clock.now()))
 
     def hang_up(self) -> None:
         """The caller is gone; harmless after the end."""
         self._events.clear()
-        self._dispatch(m.HungUp(self._clock.now()))
+        with self._book.named():
+            self._dispatch(m.HungUp(self._clock.now()))
 
     def hear(self, line: CallerLine) -> None:
         """Take the caller's next line through to the end of the bot's reply.
@@ -140,7 +131,7 @@ class CallSession:
             raise RefusedError(f"This call is not listening: it is {self._state.phase.value}.")
         if line.audio is not None and (self._engines.vad is None or self._engines.stt is None):
             raise InvalidInputError("This call takes typed text only; it was opened without speech engines.")
-        with self._engines.held():
+        with self._book.named(), self._engines.held():
             if line.audio is None:
                 self._hear_text(line.text)
             else:
@@ -149,14 +140,14 @@ class CallSession:
     def _dispatch(self, event: m.Event) -> None:
         self._events.append(event)
         while self._events:
-            self._state, actions = m.step(self._state, self._events.popleft(), self._policy)
+            self._state, actions = step(self._state, self._events.popleft(), self._policy)
             for action in actions:
                 self._act(action)
 
     def _act(self, action: m.Action) -> None:
         """Carry out one action; `OpenTurn` was done when the turn's speech or text arrived."""
         if isinstance(action, m.Recognise):
-            self._recognise(action.epoch)
+            self._recognise(action.utterance)
         elif isinstance(action, m.Answer):
             self._answer(action)
         elif isinstance(action, m.SayReply):
@@ -173,7 +164,7 @@ class CallSession:
     def _hear_text(self, text: str) -> None:
         now = self._clock.now()
         turn = self._open(now, "typed")
-        turn.text = self._cleaned(text)
+        turn.text = self._book.cleaned(text)
         self._dispatch(m.TextTyped(now, turn.text))
 
     def _hear_sound(self, clip: AudioClip) -> None:
@@ -201,7 +192,7 @@ class CallSession:
     def _hear_utterance(self, utterance: Utterance, engine: str) -> None:
         self._utterance = utterance
         turn = self._open(utterance.ended, engine)
-        turn.audio_s = utterance.seconds
+        turn.audio_s, turn.started = utterance.seconds, utterance.started
         turn.laps.mark("end_of_turn")
         self._talk_s += utterance.seconds
         self._dispatch(m.SpeechStarted(utterance.ended if utterance.started is None else utterance.started))
@@ -217,25 +208,28 @@ class CallSession:
         )
         return self._turn
 
-    def _recognise(self, epoch: int) -> None:
+    def _recognise(self, utterance: int) -> None:
         assert self._turn is not None
         assert self._utterance is not None
-        recognition = self._utterance.recognition
+        sound, recognition = self._utterance, self._utterance.recognition
         transcript = recognition.finish()
         now = self._turn.laps.mark("stt")
         if transcript is None:
             self._fail(self._turn, recognition.failure)
-            self._events.append(m.HearingFailed(now, epoch))
+            self._events.append(m.HearingFailed(now, utterance))
             return
-        self._turn.text, self._turn.confidence = self._cleaned(transcript.text), _share(transcript.confidence)
-        self._events.append(m.Heard(now, epoch, self._turn.text, self._turn.confidence))
+        turn = self._turn
+        turn.text, turn.confidence = self._book.cleaned(transcript.text), share(transcript.confidence)
+        if sound.started is not None and unrecorded(turn.text, self._dialogue):
+            self._recording.mute_caller(sound.started - FRAME_SECONDS, sound.ended + FRAME_SECONDS)
+        self._events.append(m.Heard(now, utterance, turn.text, turn.confidence))
 
     # Answering
 
     def _answer(self, action: m.Answer) -> None:
         turn = self._turn
         assert turn is not None
-        heard = HeardTurn(self._call.call_id, turn.index, action.text, action.confidence)
+        heard = HeardTurn(self.call.call_id, turn.index, action.text, action.confidence)
         try:
             reply = self._responder.answer(heard, self._dialogue, turn.laps)
         except Exception as error:  # no stage of an answer may end the call
@@ -253,7 +247,7 @@ class CallSession:
     def _fail(self, turn: OpenTurn, error: str) -> None:
         turn.failed(error)
         turn.decision = Decision.APOLOGY
-        self._log.warning("turn {} failed: {}", turn.index, error)
+        self._book.notes.warning("turn {} failed: {}", turn.index, error)
 
     # Speaking
 
@@ -279,6 +273,7 @@ class CallSession:
         self._talk_s += spoken.seconds
         if turn is not None:
             turn.first_sound, turn.reply_s = spoken.first_sound, spoken.seconds
+            turn.tts = self._engines.tts.info.name if self._engines.tts else ""
             if spoken.error:
                 turn.failed(spoken.error)
         now = self._clock.now()
@@ -290,80 +285,24 @@ class CallSession:
         turn = self._turn
         assert turn is not None
         self._turn = None
-        text = turn.reply.text if turn.reply else self._redacted(turn)
         heard = self._voice.heard() if interrupted and turn.spoken_text else turn.spoken_text
-        record = turn.finalised(self._call.call_id, text=text, heard=heard, interrupted=interrupted)
-        self._turns.append(record)
-        self._filing.add_turn(record)
-        self._log.info(
-            "turn {}: {}, {:.0f} ms", record.index, record.decision, 1_000 * (record.voice_to_voice_s or 0.0)
+        record, self._dialogue = self._book.finalise(
+            turn, self._dialogue, heard=heard, interrupted=interrupted
         )
-        self._tell(lambda observer: observer.turn_committed(record))
-
-    def _redacted(self, turn: OpenTurn) -> str:
-        """The words of a turn without a reply; what they introduce keeps its placeholder in later turns."""
-        try:
-            redacted = redact(turn.text, known=self._dialogue.placeholders)
-        except Exception as error:  # words that cannot be redacted are not kept
-            turn.failed(fault("redaction", error))
-            return ""
-        self._dialogue = replace(self._dialogue, placeholders=redacted.placeholders)
-        cut = len(turn.text) >= self._most_chars
-        whole = redacted.text[:-CUT_TAIL] if cut else redacted.text
-        return whole[: self._settings.max_turn_chars]
-
-    @property
-    def _most_chars(self) -> int:
-        return self._settings.max_turn_chars + CUT_TAIL
-
-    def _cleaned(self, text: str) -> str:
-        """Words on one line: control characters and broken Unicode become spaces.
-
-        What is longer than any turn may be is cut before anything looks at it.
-        """
-        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[: self._most_chars]
+        self._book.file_turn(record)
 
     def _end(self, ending: m.Ending) -> None:
-        feedback = self._caller.feedback if self._caller else Feedback()
-        self._call = replace(
-            self._call,
-            ended_at=datetime.now(UTC),
-            ending=ending,
+        feedback = self._feedback or (self._caller.feedback if self._caller else Feedback())
+        self._book.close(
+            ending,
             duration_s=self._clock.now(),
             talk_s=self._talk_s,
             confirmed=feedback.confirmed,
             survey=feedback.survey,
-            recording=self._write_recording(),
-            turns=self.turns,
         )
-        self._filing.end(self._call)
-        self._log.info("call ended: {} after {} turns", ending, len(self._turns))
-        self._tell(lambda observer: observer.call_ended(self._call))
-
-    def _write_recording(self) -> str | None:
-        """The recording's path; a full disk costs the recording, not the call."""
-        if self._journal.recording is None:
-            return None
-        try:
-            path = self._recording.write(self._journal.recording)
-        except Exception as error:  # the sound library has errors of its own for a full disk
-            self._log.error("the recording could not be written: {}", fault("recording", error))
-            return None
-        return str(path) if path else None
-
-    def _tell(self, notify: Callable[[CallObserver], None]) -> None:
-        for observer in self._journal.observers:
-            try:
-                notify(observer)
-            except Exception as error:  # who watches must not disturb
-                self._log.warning("an observer failed: {}", fault(type(observer).__name__, error))
+        self._book.file_end(self._recording)
 
 
 def new_call_id() -> str:
     """A new call's id: 32 hexadecimal digits."""
     return uuid.uuid4().hex
-
-
-def _share(confidence: float) -> float:
-    """A confidence between 0 and 1; NaN is none."""
-    return 0.0 if math.isnan(confidence) else min(1.0, max(0.0, confidence))

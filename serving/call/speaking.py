@@ -70,7 +70,7 @@ class Voice:
             return Spoken(laps.mark("reply") if laps else self._clock.now())
         spoken = Spoken()
         try:
-            for sentence in speakable_sentences(verbalise(text)):
+            for sentence in speakable_sentences(text):
                 self._say_sentence(self._tts, sentence, values, laps, spoken)
         except Exception as error:  # an engine's bug must not end the call
             spoken.error = fault("tts", error)
@@ -90,7 +90,7 @@ class Voice:
         self, tts: TtsEngine, sentence: str, values: Mapping[str, str], laps: Laps | None, spoken: Spoken
     ) -> None:
         begun = False
-        words = _filled(sentence, values)
+        words = filled(verbalise(sentence), values)
         for clip in self._patience.each(lambda: tts.synthesise(words)):
             if not len(clip.samples):
                 continue
@@ -108,7 +108,7 @@ class Voice:
         return start
 
 
-def _filled(sentence: str, values: Mapping[str, str]) -> str:
+def filled(sentence: str, values: Mapping[str, str]) -> str:
     """The sentence with the caller's own values in place of placeholders."""
     for placeholder, value in values.items():
         words = say_digits(value) if value.isdecimal() else verbalise(value)

@@ -4,7 +4,9 @@ This is the last place that sees the caller's true words; what it returns beside
 signature is redacted (design D12).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from serving.cache.signature import Signature
 from serving.call import policy
@@ -13,7 +15,10 @@ from serving.call.dialogue import DialogueState, HeardTurn
 from serving.call.toolbox import Toolbox
 from serving.language.protocols import IntentTag, IntentTagger, UserTurn
 from serving.spoken import parse
-from serving.telemetry.redaction import redact
+from serving.spoken.card_data import holds_card
+from serving.spoken.unfinished import unfinished
+from serving.spoken.values import Kind, TypedValue
+from serving.telemetry.redaction import Redacted, redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Understood:
         personal: the words held personal data.
         points_back: the words mean little without the turns before them.
         state: the dialogue with this turn added.
+        say: takes sentences that may be spoken before the answer is complete; None where nobody does.
     """
 
     call_id: str
@@ -36,17 +42,18 @@ class Understood:
     personal: bool
     points_back: bool
     state: DialogueState
+    say: Callable[[str], None] | None = None
 
 
 def understand(
     turn: HeardTurn, state: DialogueState, tagger: IntentTagger, box: Toolbox, laps: Laps
 ) -> Understood:
     """Read a turn; each stage is marked in `laps`."""
-    values = parse(turn.text, currency=box.currency, today=box.today(), expect=policy.expected_kind(state))
+    values = _values(turn.text, state, currency=box.currency, today=box.today())
     laps.mark("parse")
     tag = tagger.tag(turn.text)
     laps.mark("intent")
-    redacted = redact(turn.text, values, known=state.placeholders)
+    redacted = redact(turn.text, values, known=state.placeholders, expecting=_goes_on(state))
     key = box.signer.sign(turn.text)
     facets = box.signer.lexicon.found(turn.text)
     user = UserTurn(redacted.text, tag, redacted.values, facets, policy.task_of(tag, values, state.pending))
@@ -55,6 +62,7 @@ def understand(
         turns=(*state.turns, user),
         values=(*state.values, *redacted.values),
         placeholders=redacted.placeholders,
+        unfinished=unfinished(turn.text, values, state.unfinished),
     )
     laps.mark("redact")
     return Understood(
@@ -67,4 +75,39 @@ def understand(
         personal=any(value.personal for value in redacted.values),
         points_back=bool(state.turns) and box.signer.lexicon.points_back(turn.text),
         state=after,
+        say=turn.say,
     )
+
+
+def redacted_words(text: str, state: DialogueState) -> Redacted:
+    """The words of a turn that nobody answered, fit for the record: what was asked for is known here too.
+
+    Args:
+        text: the true text.
+        state: the dialogue before this turn.
+
+    Raises:
+        Exception: words that cannot be redacted; they must not be kept.
+    """
+    values = _values(text, state)
+    return redact(text, values, known=state.placeholders, expecting=_goes_on(state))
+
+
+def unrecorded(text: str, state: DialogueState) -> bool:
+    """Whether the sound of a turn must not be kept: it says who is calling, or holds digits of a card.
+
+    Args:
+        text: the true text, or what was heard of it so far.
+        state: the dialogue before this turn.
+    """
+    return state.identifying or holds_card(_values(text, state), text, state.unfinished)
+
+
+def _values(text: str, state: DialogueState, **options: Any) -> tuple[TypedValue, ...]:
+    """Typed values, read as what was asked for, or as the rest of what the turn before began."""
+    expect = policy.expected_kind(state) or _goes_on(state)
+    return policy.identifying(parse(text, expect=expect, **options), text, state)
+
+
+def _goes_on(state: DialogueState) -> Kind | None:
+    return state.unfinished.kind if state.unfinished is not None else None

@@ -123,10 +123,14 @@ class OpenCalls:
             if left:
                 self._forget(call_id)
 
-    def close(self) -> None:
-        """Admit no more, and end every call: the server stops."""
+    def refuse_more(self) -> None:
+        """Admit no more; the calls in progress go on."""
         with self._admission:
             self._closed = True
+
+    def close(self) -> None:
+        """Admit no more, and end every call: the server stops."""
+        self.refuse_more()
         for call_id, call in list(self._calls.items()):
             with call.lock:
                 _end(call.session)

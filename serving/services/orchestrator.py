@@ -1,29 +1,48 @@
-"""Typed calls over HTTP, health and metrics: the server that `make serve` starts.
+"""The server that `make serve` starts: typed calls over HTTP, live calls over sockets, health and metrics.
 
-Calls run beside each other, and every answer belongs to the adapter that its call began with. Sound over
-sockets is not served here.
+Calls run beside each other, and every answer belongs to the adapter that its call began with. What live
+calls need is in `serving.services.live_server`.
 """
 
+import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from loguru import logger
 from pydantic import BaseModel, Field
 
 from serving.call.faults import fault
+from serving.call.line import Line
+from serving.call.live_background import BackgroundState
+from serving.call.live_state import LiveSnapshot
+from serving.call.retention import try_to_expire
 from serving.call.runtime import Runtime
+from serving.call.scheduler import AsyncScheduler, favour_the_loop
+from serving.call.warming import warm_voice
 from serving.errors import Category, InvalidInputError, UnavailableError, VoicebotError
 from serving.plain import plain
+from serving.services.draining import DrainingServer, uvicorn_config
+from serving.services.headers import SecurityHeaders
+from serving.services.live_calls import LiveCaller, LiveCalls, OpenLive
+from serving.services.live_options import LiveOptions, options_of
+from serving.services.live_server import add_live_routes
+from serving.services.monitoring import monitoring
 from serving.services.open_calls import OpenCalls
+from serving.services.reachability import Reachability
+from serving.services.sharing import open_idempotency_store, open_live_state, redis_url
 from serving.services.stopping import stopped_by_sigterm
+from serving.telemetry.loop_lag import watch_loop
 from serving.telemetry.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -31,6 +50,8 @@ if TYPE_CHECKING:
 
 _MAX_TEXT = 20_000
 """Characters of a request; the call's own, lower limit answers politely."""
+_THREADS = 32
+"""Engines of all live calls work on these; one that hangs keeps its thread."""
 _HOUSEKEEPING_S = 30.0
 _ROUNDS_TO_SWEEP = 120
 """Housekeeping's rounds from one search for lost calls to the next: an hour."""
@@ -56,9 +77,34 @@ class TypedTurn(BaseModel):
     text: Annotated[str, Field(max_length=_MAX_TEXT)]
 
 
-def create_app(runtime: Runtime, calls: OpenCalls) -> FastAPI:
-    """The application around a runtime that somebody else opens and closes."""
-    app = FastAPI(title="voicebot orchestrator", docs_url=None, redoc_url=None)
+def create_app(
+    runtime: Runtime,
+    calls: OpenCalls,
+    live: LiveCalls | None = None,
+    options: LiveOptions | None = None,
+    *,
+    routers: Sequence[APIRouter] = (),
+    reachable: Callable[[], Mapping[str, bool]] = dict,
+) -> FastAPI:
+    """The application around a runtime that somebody else opens and closes.
+
+    Args:
+        runtime: what all calls share.
+        calls: typed calls in progress.
+        live: live calls in progress; without it no sockets and no page are served.
+        options: what is set about live calls.
+        routers: further routes, whose errors are explained as all others.
+        reachable: whether what the server depends on answers, by its name; asked at each health check.
+    """
+
+    @asynccontextmanager
+    async def watched(_app: FastAPI) -> AsyncIterator[None]:
+        lag = asyncio.create_task(watch_loop(runtime.metrics))
+        yield
+        lag.cancel()
+
+    app = FastAPI(title="voicebot orchestrator", docs_url=None, redoc_url=None, lifespan=watched)
+    app.add_middleware(SecurityHeaders)
 
     @app.exception_handler(VoicebotError)
     async def explain(_request: Request, error: VoicebotError) -> JSONResponse:
@@ -80,13 +126,24 @@ def create_app(runtime: Runtime, calls: OpenCalls) -> FastAPI:
             "adapter_source": served.source,
             "cache_generation": runtime.cache.generation(),
             "engines": plain(runtime.choices),
-            "active_calls": len(calls),
+            "active_calls": len(calls) + (len(live) if live else 0),
+            "draining": live.draining if live else False,
+            **reachable(),
         }
 
     @app.get("/metrics")
     async def metrics() -> Response:
         return Response(runtime.metrics.exposition(), media_type=CONTENT_TYPE)
 
+    _add_typed_calls(app, runtime, calls)
+    for router in routers:
+        app.include_router(router)
+    if live is not None:
+        add_live_routes(app, live, options or LiveOptions())
+    return app
+
+
+def _add_typed_calls(app: FastAPI, runtime: Runtime, calls: OpenCalls) -> None:
     @app.post("/v1/calls", status_code=201)
     def open_call(opening: Opening) -> dict[str, Any]:
         session = runtime.open_call("http", caller_id=opening.caller_id, typed=True)
@@ -103,8 +160,6 @@ def create_app(runtime: Runtime, calls: OpenCalls) -> FastAPI:
     def hang_up(call_id: str) -> dict[str, Any]:
         return {"call": plain(calls.hang_up(call_id))}
 
-    return app
-
 
 def _explained(error: VoicebotError) -> JSONResponse:
     body = {"error": error.message, "advice": error.advice, "category": error.category.value}
@@ -112,20 +167,83 @@ def _explained(error: VoicebotError) -> JSONResponse:
 
 
 def serve(settings: "Settings") -> None:
-    """Run the server until it is stopped; calls in progress are then ended and recorded.
+    """Run the server until it is stopped: live calls may come to their end, typed ones are ended.
 
     Raises:
         UnavailableError: its address is in use.
     """
-    import uvicorn
+    favour_the_loop()
+    options = options_of(settings)
+    with (
+        _bound(settings) as listener,
+        contextlib.closing(BackgroundState(open_live_state(settings))) as state,
+        Runtime(settings, voice=True, writes=open_idempotency_store(settings)) as runtime,
+        Reachability(_dependencies(settings, runtime, state)) as reach,
+        _threads() as pool,
+    ):
+        gauge = runtime.metrics.active_calls
 
-    with _bound(settings) as listener, Runtime(settings, voice=False) as runtime:
-        calls = OpenCalls(counted=runtime.metrics.active_calls.set)
-        app = create_app(runtime, calls)
+        def count(_number: int) -> None:
+            gauge.set(len(calls) + len(live))
+
+        calls = OpenCalls(counted=count)
+        live = LiveCalls(
+            _opener(runtime, state, pool),
+            state,
+            most=options.max_calls,
+            counted=count,
+            refused=runtime.metrics.call_refused,
+        )
+        watching = monitoring(
+            state, runtime.records, timezone=settings.timezone, closing=lambda: server.should_exit
+        )
+        app = create_app(runtime, calls, live, options, routers=[watching], reachable=reach.now)
+        server = DrainingServer(uvicorn_config(app), live, options.drain_s, on_drain=calls.refuse_more)
+        threading.Thread(target=warm_voice, args=(runtime,), name="warm voice", daemon=True).start()
         with stopped_by_sigterm(), _housekeeping(runtime, calls):
             logger.info("listens on {}:{}", *listener.getsockname()[:2])
             with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it has stopped
-                uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+                server.run(sockets=[listener])
+
+
+@contextmanager
+def _threads() -> Iterator[Executor]:
+    """Threads for the engines of live calls; one that hangs is not waited for, records must be closed."""
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _dependencies(
+    settings: "Settings", runtime: Runtime, state: BackgroundState
+) -> dict[str, Callable[[], None]]:
+    """What the server does not work without, and how it is asked whether it answers."""
+    checks = {"database": runtime.records.check}
+    if redis_url(settings):
+        checks["redis"] = state.check
+    return checks
+
+
+def _opener(runtime: Runtime, state: BackgroundState, pool: Executor) -> OpenLive:
+    """Live calls of a runtime, each with a clock of its own on the event loop that carries it."""
+    here = runtime.settings.server_name
+
+    def publish(snapshot: LiveSnapshot) -> None:
+        state.publish(replace(snapshot, server=here))
+
+    def open_call(line: Line, *, call_id: str, caller_id: str, closed: Callable[[], None]) -> LiveCaller:
+        return runtime.open_live(
+            line,
+            AsyncScheduler(pool),
+            call_id=call_id,
+            caller_id=caller_id,
+            changed=publish,
+            closed=lambda _call: closed(),
+        )
+
+    return open_call
 
 
 @contextmanager
@@ -153,6 +271,8 @@ def _bound(settings: "Settings") -> Iterator[socket.socket]:
 def _housekeeping(runtime: Runtime, calls: OpenCalls) -> Iterator[None]:
     """End calls that were left and save records that were set aside, now and then; end all calls at last."""
     stop = threading.Event()
+    settings = runtime.settings
+    kept = timedelta(days=settings.recording_retention_days)
 
     def work() -> None:
         for done in count(1):
@@ -163,6 +283,7 @@ def _housekeeping(runtime: Runtime, calls: OpenCalls) -> Iterator[None]:
                 runtime.save_set_aside()
                 if done % _ROUNDS_TO_SWEEP == 0:
                     runtime.end_lost_calls()
+                    try_to_expire(settings.home, runtime.records, older_than=kept, now=datetime.now(UTC))
             except Exception as error:
                 logger.error("housekeeping failed and goes on: {}", fault("housekeeping", error))
 

@@ -8,6 +8,7 @@ real time on two cores.
 """
 
 import functools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,18 @@ class KokoroTts:
         _check_complete(model, weights)
         self._model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
         self._phonemes = offline_g2p()
+        self._speaking = threading.Lock()
         self.info = EngineInfo(name="kokoro", model=f"{weights.name}, voice {voice.stem}")
 
     def synthesise(self, text: str) -> Iterator[AudioClip]:
         """One clip per sentence at 24 kHz."""
         for sentence in speakable_sentences(text, max_chars=_MAX_CHARS):
-            for phonemes in _fitting(str(self._phonemes(sentence, False)[0]).strip()):
-                yield self._speak(phonemes)
+            with self._speaking:  # the conversion keeps state, and two sentences at once are no faster
+                pieces = list(_fitting(str(self._phonemes(sentence, False)[0]).strip()))
+            for phonemes in pieces:
+                with self._speaking:
+                    clip = self._speak(phonemes)
+                yield clip
 
     def _speak(self, phonemes: str) -> AudioClip:
         try:

@@ -6,7 +6,8 @@ twice the word errors (0.54 against 0.29 on synthetic speech), for a tenth of a 
 Partial texts come from a second, cheaper decoder that exists only once they are asked for.
 """
 
-import functools
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import numpy as np
 from serving.audio import SPEECH_RATE, Samples
 from serving.errors import EngineError, InvalidInputError, MissingError
 from serving.speech.protocols import EngineInfo, Transcript
-from serving.speech.utterance import WholeUtterance
+from serving.speech.utterance import PartialDecoder, WholeUtterance
 
 _NOISE_FLOOR = 0.01
 """Noise added to every utterance, as a share of its root mean square: 40 dB below the speech."""
+_PARTIAL_DECODERS = 4
+"""Utterances that have partial texts at the same time; each decoder takes some 60 MB."""
 _FIRST_PARTIAL_S = 1.0
 """Sound needed before a partial text is tried: its mean must stand for the utterance, seconds."""
 
@@ -46,7 +49,9 @@ class PocketsphinxStt:
             )
         self._lm, self._dictionary = lm, dictionary
         self._decoder = self._load()
-        self._stream: WholeUtterance | None = None
+        self._decoding = threading.Lock()
+        self._partial_decoders: list[_PartialDecoder] = []
+        self._partial_loaded = 0
         model = lm.name if lm else "general English"
         self.info = EngineInfo(
             name="pocketsphinx",
@@ -55,16 +60,17 @@ class PocketsphinxStt:
         )
 
     def stream(self) -> WholeUtterance:
-        """Start an utterance."""
-        if self._stream is not None:
-            self._stream.cancel()
-        self._stream = WholeUtterance(self.info.name, self.decode, lambda: self._partial_decoder)
-        return self._stream
+        """Start an utterance; utterances side by side wait for each other's decoding."""
+        return WholeUtterance(self.info.name, self.decode, self._partial_decoder)
 
     def decode(self, samples: Samples) -> Transcript:
         """Recognise one complete utterance of int16 samples at 16 kHz."""
         if not samples.any():
             return Transcript("", 0.0, self.info.name, len(samples) / SPEECH_RATE)
+        with self._decoding:
+            return self._decoded(samples)
+
+    def _decoded(self, samples: Samples) -> Transcript:
         try:
             # Without this an utterance is heard through the mean and noise of the ones before it,
             # and the same sound would not always give the same text.
@@ -83,10 +89,18 @@ class PocketsphinxStt:
         confidence = float(np.mean([p for _, p in words])) if words else 0.0
         return Transcript(text, min(1.0, confidence), self.info.name, len(samples) / SPEECH_RATE)
 
-    @functools.cached_property
-    def _partial_decoder(self) -> "_PartialDecoder":
-        """The decoder of partial texts, loaded when the first one is wanted."""
-        return _PartialDecoder(self._load(fwdflat=False, bestpath=False))
+    def _partial_decoder(self) -> PartialDecoder:
+        """A decoder of partial texts, kept by one utterance until its end; loaded when first wanted.
+
+        Utterances beyond the number of decoders have no partial texts.
+        """
+        with self._decoding:
+            if self._partial_decoders:
+                return self._partial_decoders.pop()
+            if self._partial_loaded >= _PARTIAL_DECODERS:
+                return _NoPartial()
+            self._partial_loaded += 1
+        return _PartialDecoder(self._load(fwdflat=False, bestpath=False), self._partial_decoders.append)
 
     def _load(self, **options: Any) -> Any:
         try:
@@ -112,8 +126,9 @@ class PocketsphinxStt:
 class _PartialDecoder:
     """Decodes while the speech goes on, from the mean of what was there at the first request."""
 
-    def __init__(self, decoder: Any) -> None:
+    def __init__(self, decoder: Any, give_back: Callable[["_PartialDecoder"], None]) -> None:
         self._decoder = decoder
+        self._give_back = give_back
         self._open = False
         self._done = 0
 
@@ -142,6 +157,18 @@ class _PartialDecoder:
         if self._open:
             self._open = False
             self._decoder.end_utt()
+        self._give_back(self)
+
+
+class _NoPartial:
+    """Stands in where every decoder is busy."""
+
+    def text(self, samples: Samples) -> str:  # noqa: ARG002 (what a decoder takes)
+        """Nothing."""
+        return ""
+
+    def end(self) -> None:
+        """Nothing was begun."""
 
 
 def with_noise_floor(samples: Samples) -> Samples:

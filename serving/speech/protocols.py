@@ -1,10 +1,11 @@
 """What every speech engine promises; one conformance suite holds them to it.
 
-Engines are synchronous and not re-entrant: one call at a time per stream, any number of streams
-one after another. They raise only `serving.errors`; they never download anything.
+Engines are synchronous. A stream is used by one thread at a time; any number of streams of an engine may
+live side by side, in any threads, and wait for each other where the engine cannot do two things at once.
+They raise only `serving.errors`; they never download anything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -79,6 +80,10 @@ class SttStream(Protocol):
         """Text so far; empty where the engine has no partial results."""
         ...
 
+    def guess(self) -> Callable[[], Transcript]:
+        """What recognises the sound so far as if it were all; for another thread, while feeding goes on."""
+        ...
+
     def finish(self) -> Transcript:
         """The final text. An utterance without speech gives an empty text, not an error."""
         ...
@@ -94,7 +99,7 @@ class SttEngine(Protocol):
     info: EngineInfo
 
     def stream(self) -> SttStream:
-        """Start an utterance; an unfinished earlier one of this engine is cancelled."""
+        """Start an utterance; others that are not finished go on."""
         ...
 
 

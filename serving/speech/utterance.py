@@ -83,6 +83,14 @@ class WholeUtterance:
             self._partial = self._partials()
         return self._partial.text(self._joined())
 
+    def guess(self) -> Callable[[], Transcript]:
+        """What decodes the sound so far; the utterance goes on meanwhile."""
+        if self._result is not None:
+            result = self._result
+            return lambda: result
+        samples = self._joined()
+        return lambda: self._decode(samples)
+
     def finish(self) -> Transcript:
         """The final text, the same however often it is asked for."""
         if self._result is None:

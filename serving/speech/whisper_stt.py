@@ -7,6 +7,7 @@ same text.
 """
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,19 @@ class WhisperStt:
             ) from error
         # Checkpoints are stored in half precision, which few CPUs compute.
         self._model = loaded if loaded.device.type == "cuda" else loaded.float()
-        self._stream: WholeUtterance | None = None
+        self._decoding = threading.Lock()
         self.info = EngineInfo(name="whisper", model=f"{model.name} ({model.stat().st_size / 1e6:.0f} MB)")
 
     def stream(self) -> WholeUtterance:
-        """Start an utterance; there are no partial texts."""
-        if self._stream is not None:
-            self._stream.cancel()
-        self._stream = WholeUtterance(self.info.name, self.decode)
-        return self._stream
+        """Start an utterance; there are no partial texts, and decoding goes one after another."""
+        return WholeUtterance(self.info.name, self.decode)
 
     def decode(self, samples: Samples) -> Transcript:
         """Recognise one complete utterance of int16 samples at 16 kHz."""
+        with self._decoding:
+            return self._decoded(samples)
+
+    def _decoded(self, samples: Samples) -> Transcript:
         seconds = len(samples) / SPEECH_RATE
         if len(samples) < _MIN_SAMPLES or not samples.any():
             return Transcript("", 0.0, self.info.name, seconds)

@@ -1,7 +1,7 @@
 """One circle for all tests that need one: the real flows train, judge, promote and build, once.
 
-Training is two epochs instead of the demo's recipe (after one, some seeds stay below the frozen baseline and the
-gate refuses them); everything else is what `make demo` runs.
+Training is two epochs instead of the demo's recipe (after one, some seeds stay below the frozen baseline and
+the gate refuses them); everything else is what `make demo` runs.
 """
 
 import os

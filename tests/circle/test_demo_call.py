@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.audio import read_wav_channels
+from serving.call.expectations import unmet
 from serving.call.machine import Ending
 from serving.call.record import CallRecord, Decision, TurnRecord
 from serving.call.runtime import Runtime
@@ -15,7 +16,6 @@ from serving.speech.engines import caller_tts
 from serving.tools.compliance import load_compliance
 from serving.tools.loan import calculate_payment
 from serving.transports.scripted import ScriptCaller
-from tests.circle.expectations import unmet
 from tests.circle.fixtures import Circle
 from tests.conftest import TODAY
 

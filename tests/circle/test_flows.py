@@ -113,6 +113,7 @@ def test_a_running_server_picks_a_promotion_up_within_two_seconds_and_loses_no_t
         while runtime.adapter.current.version == before:
             old_call.hear(CallerLine(None, "is there a fee for paying off my personal loan early"))
             assert time.monotonic() - promoted_at < 2
+        old_call.hear(CallerLine(None, "is there a fee for paying off my personal loan early"))
         new_call = runtime.open_call("text", typed=True)
         new_call.start()
         new_call.hear(CallerLine(None, "can i pay off my personal loan early"))

@@ -20,6 +20,12 @@ HEAVY = ("torch", "transformers", "peft", "mlflow", "pandas", "prefect", "sqlalc
 COMMANDS = (
     ("adapter-control", "--help"),
     ("cache-manager", "--help"),
+    ("start-call", "--help"),
+    ("monitor-session", "--help"),
+    ("replay-session", "--help"),
+    ("orchestrator-health", "--help"),
+    ("recording-manager", "--help"),
+    ("sandbox-bank", "--help"),
     ("loan-calc", "--amount", "20000", "--interest", "0.06", "--months", "60"),
     ("payment-plan", "--amount", "20000", "--interest", "0.06", "--months", "60", "--extra", "50"),
     ("compliance-test", "--type", "KYC", "--on", "2026-11-20"),

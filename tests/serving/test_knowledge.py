@@ -12,12 +12,17 @@ import pytest
 import yaml
 
 import serving
+from serving.call.banking import BLOCK, CALLBACK, OFFERS, PLAN
+from serving.call.dialogue import SENTENCE_END, Step
 from serving.call.machine import Prompt
+from serving.call.toolbox import PHRASES as CALL_PHRASES
 from serving.errors import InvalidInputError, MissingError
+from serving.language.embedded import PHRASES as ENGINE_PHRASES
 from serving.language.knowledge import Answer, Cacheability, Knowledge, load_knowledge
 from serving.language.roles import Role
 from serving.language.slots import LoanSlots
 from serving.tools.compliance import load_compliance
+from serving.tools.core_banking import Refusal
 from tests.conftest import TODAY
 from tests.serving.cache_world import SIGNER
 
@@ -256,49 +261,40 @@ class TestProjectKnowledge:
         assert not [answer.id for answer in approved.answers if {"{", "}"} & set(answer.text)]
 
 
-FIELDS: dict[str, set[str]] = {
-    "repeat": {"answer"},
-    "confirm_values": {"values"},
-    "not_in_rate_sheet": {"product"},
-    "quote": {"amount", "term", "rate", "product", "payment", "total", "interest"},
-    "plan": {
-        "amount",
-        "term",
-        "rate",
-        "extra",
-        "payment",
-        "months",
-        "months_saved",
-        "interest_saved",
-        "interest",
-    },
-    "plan_without_extra": {"amount", "term", "rate", "payment", "months", "interest", "payoff"},
-    "plan_steps": {"amount", "term", "extra", "months", "months_saved", "interest_saved", "interest"},
-    "plan_steps_without_extra": {"amount", "term", "months", "interest", "payoff"},
-    "other_currency": {"currency"},
-    **{f"doubt_{role}": {"words"} for role in Role},
-    "plan_step": {"from_month", "to_month", "payment", "rate"},
-    "greeting": {"bank_name"},
-    "goodbye": {"bank_name"},
-}
-"""What the code fills into a phrase; nothing into all others."""
+DECLARED = {**CALL_PHRASES, **ENGINE_PHRASES}
+"""Every phrase that the code asks for, and what it fills in; checked when a server starts."""
 
 
 class TestPhrases:
-    def test_the_code_asks_for_the_phrases_of_the_data_and_for_no_others(self, approved: Knowledge) -> None:
+    def test_the_code_declares_the_phrases_of_the_data_and_no_others(self, approved: Knowledge) -> None:
+        assert DECLARED.keys() == approved.prompts.keys()
+
+    def test_the_code_asks_for_no_phrase_that_it_does_not_declare(self) -> None:
         root = Path(serving.__file__).parent
         asked = {name for path in root.rglob("*.py") for name in phrases_of(ast.parse(path.read_bytes()))}
         asked |= {prompt.value for prompt in Prompt}
         asked |= {
             f"missing_{'_and_'.join(missing)}" for missing in (LoanSlots().missing, ("amount",), ("term",))
         }
-        asked |= {f"doubt_{role}" for role in Role}
-        assert asked == set(approved.prompts)
+        asked |= {f"doubt_{role}" for role in Role} | {f"bank_{refusal}" for refusal in Refusal}
+        asked |= {f"offer_{task}" for task in OFFERS.values()}
+        asked |= {f"survey_{step}" for step in (Step.SETTLED, Step.RATING)}
+        asked |= {f"{task}_done" for task in (BLOCK, PLAN, CALLBACK)}
+        assert len(asked) > 50
+        assert asked <= DECLARED.keys()
 
     def test_a_phrase_names_no_field_that_the_code_does_not_fill(self, approved: Knowledge) -> None:
         for name, phrase in approved.prompts.items():
             fields = {field for _, field, _, _ in string.Formatter().parse(phrase) if field is not None}
-            assert fields <= FIELDS.get(name, set()), name
+            assert fields <= DECLARED[name], name
+
+    def test_what_is_read_back_ends_with_a_question_of_its_own(self, approved: Knowledge) -> None:
+        """Before it stands what must have been heard; the question itself need not."""
+        for name in ("block_confirm", "plan_confirm", "callback_confirm", "confirm_values"):
+            *subject, question = SENTENCE_END.split(approved.prompts[name])
+            assert subject, name
+            assert question.endswith("?")
+            assert "{" not in question, name
 
 
 def phrases_of(tree: ast.Module) -> Iterator[str]:

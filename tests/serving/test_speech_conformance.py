@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -167,14 +168,15 @@ def test_cancelling_after_the_end_keeps_the_transcript(stt: SttEngine, spoken: A
     assert stream.finish() == heard
 
 
-def test_a_new_utterance_cancels_the_one_before(stt: SttEngine, spoken: AudioClip) -> None:
+def test_utterances_side_by_side_do_not_disturb_each_other(stt: SttEngine, spoken: AudioClip) -> None:
     expected = transcribe(stt, spoken)
-    old = stt.stream()
-    old.feed(spoken.samples)
-    new = stt.stream()
-    new.feed(spoken.samples)
-    assert old.finish().text == ""
-    assert new.finish() == expected
+    streams = [stt.stream() for _ in range(6)]
+    for start in range(0, len(spoken.samples), 8_000):
+        for stream in streams:
+            stream.feed(spoken.samples[start : start + 8_000])
+            stream.partial()
+    with ThreadPoolExecutor(len(streams)) as pool:
+        assert list(pool.map(lambda stream: stream.finish(), streams)) == [expected] * len(streams)
 
 
 def test_the_callers_buffer_may_be_reused(stt: SttEngine, spoken: AudioClip) -> None:

@@ -28,6 +28,7 @@ from serving.call.responder import Responder
 from serving.call.session import CallSession, new_call_id
 from serving.call.store import CallStore
 from serving.call.toolbox import Toolbox
+from serving.errors import EngineError
 from serving.language.embedded import EmbeddedResponder
 from serving.language.knowledge import Knowledge, load_knowledge
 from serving.language.lexicon import Lexicon, load_lexicon
@@ -164,6 +165,12 @@ class ToldStream:
 
     def partial(self) -> str:
         return ""
+
+    def guess(self) -> Callable[[], Transcript]:
+        def nothing() -> Transcript:
+            raise EngineError("Only the end of an utterance is known.")
+
+        return nothing
 
     def finish(self) -> Transcript:
         return self.engine.finish()

@@ -245,7 +245,7 @@ def test_a_voice_that_breaks_in_the_middle_leaves_what_was_heard_on_record(bank:
     assert turn.interrupted
     assert turn.decision is Decision.TOOL
     assert turn.error == "tts: EngineError"
-    assert turn.spoken.startswith("For twenty thousand dollars over five years")
+    assert turn.spoken.startswith("For $20,000 over 5 years")
     assert "in total" not in turn.spoken.lower()
     assert turn.voice_to_voice_s is not None
     assert after.spoken == after.answer

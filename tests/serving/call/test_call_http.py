@@ -1,20 +1,24 @@
 """Typed calls over HTTP: what a request may hold, one turn at a time, and a port that is taken."""
 
+import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 
 from serving.call.session import CallSession
+from serving.call.store import CallStore
 from serving.errors import RefusedError, UnavailableError
 from serving.language.protocols import LlmEvent, LlmRequest, TextDelta
 from serving.services import orchestrator
+from serving.services.live_calls import LiveCalls
 from serving.services.open_calls import OpenCalls
 from serving.settings import Settings
 from serving.speech.protocols import EngineInfo
@@ -37,6 +41,15 @@ class FakeRuntime:
         default_factory=lambda: SimpleNamespace(current=SimpleNamespace(version="k/1", source="x"))
     )
     cache: Any = field(default_factory=lambda: SimpleNamespace(generation=lambda: 1))
+    kept: Any = None
+
+    @property
+    def settings(self) -> Settings:
+        return self.bank.settings
+
+    @property
+    def records(self) -> CallStore:
+        return self.bank.store
 
     @property
     def box(self) -> Any:
@@ -198,6 +211,22 @@ def test_an_engine_that_breaks_leaves_the_call_open_for_the_next_turn(bank: Bank
     assert not calls.turn(session.call.call_id, "hello")[1]
 
 
+def test_a_server_that_drains_opens_no_typed_calls_and_finishes_those_it_has(
+    client: TestClient, calls: OpenCalls
+) -> None:
+    name = opened(client)
+    calls.refuse_more()
+    refused = client.post("/v1/calls", json={})
+    assert (refused.status_code, refused.json()["category"]) == (503, "unavailable")
+    assert client.post(f"/v1/calls/{name}/turns", json={"text": "hello"}).status_code == 200
+
+
+def test_without_live_calls_no_line_and_no_page_is_served(client: TestClient) -> None:
+    assert client.get("/static/").status_code == 404
+    assert client.post("/twilio/voice").status_code == 404
+    assert client.get("/healthz").json()["draining"] is False
+
+
 # The port
 
 
@@ -223,15 +252,14 @@ def test_an_address_that_cannot_be_had_is_told_before_anything_is_loaded(
 def test_a_free_port_is_given_to_the_server_with_its_socket(
     settings: Settings, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import contextlib
-
-    import uvicorn
-
     given: list[tuple[str, int]] = []
 
     class Server:
-        def __init__(self, config: uvicorn.Config) -> None:
+        def __init__(
+            self, config: uvicorn.Config, live: LiveCalls, drain_s: float, *, on_drain: Callable[[], None]
+        ) -> None:
             assert config.app is not None
+            assert not config.ws_per_message_deflate
 
         def run(self, sockets: list[socket.socket]) -> None:
             given.append(sockets[0].getsockname())
@@ -241,7 +269,7 @@ def test_a_free_port_is_given_to_the_server_with_its_socket(
     def runtime(*_arguments: object, **_options: object) -> Iterator[FakeRuntime]:
         yield FakeRuntime(bank)
 
-    monkeypatch.setattr(uvicorn, "Server", Server)
+    monkeypatch.setattr(orchestrator, "DrainingServer", Server)
     monkeypatch.setattr(orchestrator, "Runtime", runtime)
     orchestrator.serve(settings.model_copy(update={"port": 0}))
     assert given[0][0] == "127.0.0.1"

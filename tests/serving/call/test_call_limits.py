@@ -6,15 +6,16 @@ from collections.abc import Iterator
 import pytest
 
 from serving.audio import AudioClip
+from serving.call.book import CUT_TAIL
+from serving.call.dialogue import DialogueState
 from serving.call.machine import Ending
 from serving.call.patience import Patience
 from serving.call.ports import Engines
 from serving.call.record import Decision
-from serving.call.session import CUT_TAIL
 from serving.call.speaking import MAX_REPLY_S
+from serving.call.understanding import redacted_words
 from serving.errors import EngineTimeoutError, UnavailableError
 from serving.speech.protocols import Transcript
-from serving.telemetry.redaction import redact
 from tests.serving.call.phone import (
     Bank,
     HummingTts,
@@ -45,11 +46,11 @@ def door() -> Iterator[threading.Event]:
 def test_a_pasted_file_is_cut_before_it_is_redacted(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
 
-    def measured(text: str, **options: object) -> object:
+    def measured(text: str, state: DialogueState) -> object:
         lengths.append(len(text))
-        return redact(text, **options)  # type: ignore[arg-type]
+        return redacted_words(text, state)
 
-    monkeypatch.setattr("serving.call.session.redact", measured)
+    monkeypatch.setattr("serving.call.book.redacted_words", measured)
     turn, after = bank.typed("my name is Ann Bell " * 50_000, "hello")
     assert lengths == [bank.settings.max_turn_chars + CUT_TAIL]
     assert turn.decision is Decision.REPROMPT

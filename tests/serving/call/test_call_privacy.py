@@ -1,7 +1,9 @@
 """Personal data stays in the memory of its call: nothing of it in records, logs, metrics or files."""
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +16,21 @@ from serving.language.protocols import TextDelta, ToolCall
 from serving.settings import Settings
 from serving.telemetry.logs import LOG_FILE, configure_logs
 from serving.telemetry.metrics import TurnMetrics
+from serving.telemetry.traces import SpanFacts, TraceObserver
 from serving.tools.compliance import load_compliance
 from serving.tools.protocols import Effect, Tool
 from serving.tools.schema import Personal, tool_schema
-from tests.serving.call.phone import Bank, HummingTts, TellingLlm, ToldStt, knowledge, spoken, toolbox, typed
+from tests.serving.call.phone import (
+    Bank,
+    HummingTts,
+    TellingLlm,
+    Told,
+    ToldStt,
+    knowledge,
+    spoken,
+    toolbox,
+    typed,
+)
 
 CARD = "4111 1111 1111 1111"
 NAME = "Zanthia Quillfeather"
@@ -79,14 +92,14 @@ def test_nothing_personal_is_left_by_a_whole_call(bank: Bank, log_file: Path, by
 
 
 def test_a_failed_turn_is_redacted_with_what_earlier_turns_introduced(bank: Bank) -> None:
-    told = [f"hello my name is {NAME}", ("zanthia quillfeather", 0.1)]
+    told: list[Told] = [f"hello my name is {NAME}", ("zanthia quillfeather", 0.1)]
     _, unsure = bank.call([spoken(0.5)] * 2, stt=ToldStt(told)).turns
     assert unsure.decision is Decision.REPROMPT
     assert unsure.text == "<name>"
 
 
 def test_what_a_failed_turn_introduced_keeps_its_placeholder(bank: Bank) -> None:
-    told = [
+    told: list[Told] = [
         (f"my card number is {CARD}", 0.1),
         "my card number is 5500 0000 0000 0004",
         f"my card number is {CARD}",
@@ -185,7 +198,7 @@ def test_words_that_break_the_redaction_are_not_kept(bank: Bank, monkeypatch: py
     def broken(*_arguments: object, **_options: object) -> None:
         raise RecursionError
 
-    monkeypatch.setattr("serving.call.session.redact", broken)
+    monkeypatch.setattr("serving.call.book.redacted_words", broken)
     (turn,) = bank.call([spoken(0.5)], stt=ToldStt([("4111 1111 1111 1111", 0.1)])).turns
     assert turn.text == ""
     assert "redaction: RecursionError" in turn.error
@@ -203,3 +216,71 @@ def test_no_approved_wording_looks_like_personal_data() -> None:
 
 def test_a_tool_that_a_turn_calls_knows_where_the_call_comes_from(bank: Bank) -> None:
     assert callable(execute)
+
+
+# Odd forms
+
+ODD: dict[str, tuple[str, ...]] = {
+    "my card number is four two double two then uh nine seven six three and then five eight oh three and "
+    "finally six one nine two": ("4222976358036192", "nine seven six three", "six one nine two", "9763"),
+    "the account number is seventy one, oh eight, fifty three and then nine six": (
+        "71085396", "seventy one", "fifty three", "nine six",
+    ),
+    "i was born on the twenty third of the eleventh one nine six seven": (
+        "1967-11-23", "twenty third", "eleventh", "one nine six seven",
+    ),
+    "area code six one seven then five five five then oh one eight eight is my phone": (
+        "6175550188", "six one seven", "one eight eight",
+    ),
+    "that would be q dot b r e n n o k seventy three at g mail dot com": (
+        "q.brennok73@gmail.com", "b r e n n o k", "brennok73", "seventy three",
+    ),
+    "it's brennok, b as in bear r as in ran e as in ear n as in nut n as in nut o as in oak k as in kit": (
+        "brennok", "as in nut", "b as in bear",
+    ),
+    "monthly payment please, brennok speaking": ("brennok",),
+    "my card number is": (),
+    "and is brennok's card blocked": ("brennok",),
+}  # fmt: skip
+"""What a caller says → what must be found nowhere."""
+
+
+class KeptSpans:
+    """Keeps the spans that a trace is made of."""
+
+    def __init__(self) -> None:
+        self.spans: list[SpanFacts] = []
+
+    def emit(self, call_id: str, spans: Sequence[SpanFacts]) -> None:
+        self.spans.extend(spans)
+
+    def close(self) -> None:
+        pass
+
+
+def test_values_in_odd_forms_are_found_nowhere(bank: Bank, log_file: Path) -> None:
+    """Neither figures nor words: database, log, cache, metrics, spans, export, what an engine was sent."""
+    metrics, sink = TurnMetrics(), KeptSpans()
+    llm = TellingLlm(*[[TextDelta("Anything else?")] for _ in range(2 * len(ODD))])
+    box = toolbox(bank.cache_folder, llm)
+    call = bank.call(typed(*ODD), box=box, observers=[metrics, TraceObserver(sink)], max_failures=99)
+    for said in [said for said in ODD if "brennok's" not in said]:  # a log line knows no earlier turns
+        logger.info("heard: {}", said)
+    logger.complete()
+    assert len(call.turns) == len(ODD)
+    places = {
+        "files": everything_under(bank.settings.home).decode("utf-8", "replace"),
+        "cache": everything_under(bank.cache_folder).decode("utf-8", "replace"),
+        "metrics": str(metrics.exposition()),
+        "export": json.dumps(asdict(call), default=str),
+        "engine": repr(llm.requests),
+        "spans": repr(sink.spans),
+    }
+    assert len(sink.spans) > len(ODD)
+    assert call.call_id in places["files"]
+    assert "heard: my card number is <" in places["files"]
+    secrets = {secret for hidden in ODD.values() for secret in hidden}
+    for place, text in places.items():
+        # Four figures alone come by chance in a hash.
+        found = [secret for secret in secrets if len(secret) > 5 and secret in text.lower()]
+        assert found == [], place

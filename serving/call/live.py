@@ -1,0 +1,399 @@
+"""A live call: the caller talks, types, interrupts and is heard, while the bot thinks and speaks.
+
+Drives the turn machine and carries out its actions. It decides nothing and blocks on nothing: sound comes in
+through `LineEvents`, goes out through the `Line`, work is done elsewhere by the `Scheduler`. All of it runs
+on one thread, so it also runs on a virtual clock. Whatever breaks costs a sentence or a turn, never the call.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from serving.audio import FRAME_SECONDS, Samples
+from serving.call import machine as m
+from serving.call.book import CallBook, share
+from serving.call.dialogue import HeardTurn, Reply
+from serving.call.ears import Began, GoesOn, Noticed, Over
+from serving.call.faults import fault
+from serving.call.line import Line
+from serving.call.live_hearing import KEYS, Hearing, Keys
+from serving.call.live_parts import Parts
+from serving.call.live_playout import LivePlayout
+from serving.call.live_state import LiveSnapshot
+from serving.call.live_turns import LiveTurns
+from serving.call.mouth import Mouth
+from serving.call.open_turn import OpenTurn
+from serving.call.playout import Recording
+from serving.call.ports import SPEECH_LIMIT_S, Responding
+from serving.call.record import CallRecord, Decision, TurnRecord
+from serving.call.scheduler import Scheduler, Serial, Timer
+from serving.call.turns import deadline, step
+from serving.call.understanding import redacted_words, unrecorded
+from serving.plain import plain
+from serving.speech.protocols import Transcript
+
+_ANSWER_LIMIT_S = 120.0
+"""An answer has time limits of its own; this one is for what has none."""
+
+
+class LiveCall:
+    """One call on one line; implements `LineEvents`.
+
+    Args:
+        responder: finds replies; keeps the adapter that the call began with.
+        parts: ears, voice and limits.
+        book: the call's record.
+        recording: of both sides.
+        line: where the caller is.
+        scheduler: time and hands.
+    """
+
+    def __init__(
+        self,
+        responder: Responding,
+        parts: Parts,
+        book: CallBook,
+        recording: Recording,
+        line: Line,
+        scheduler: Scheduler,
+    ) -> None:
+        self._responder = responder
+        self._parts = parts
+        self._book = book
+        self._recording = recording
+        self._line = line
+        self._scheduler = scheduler
+        self._playout = LivePlayout(
+            line, scheduler, ended=self._played, began=self._first_sound, sent=recording.bot
+        )
+        self._mouth = Mouth(
+            parts.tts, parts.kept, self._playout, scheduler, SPEECH_LIMIT_S,
+            silent=self._played, said=self._said,
+        )  # fmt: skip
+        self._state = m.TurnState()
+        self._events: deque[m.Event] = deque()
+        self._stepping = False
+        self._happened = ""
+        self._tick: Timer | None = None
+        self._tick_at: float | None = None
+        self._turns = LiveTurns(book, recording, scheduler, committed=self._committed, closed=parts.closed)
+        self._answers = Serial(scheduler, "answer", _ANSWER_LIMIT_S)
+        self._hearing = Hearing(
+            parts.ears, line.rate, recording, scheduler, notice=self._notice, lost=self._deaf
+        )
+        self._keys = Keys(scheduler, self._keyed)
+        self._over: Over | None = None
+
+    @property
+    def call(self) -> CallRecord:
+        """The call's record; complete once the call is closed."""
+        return self._book.call
+
+    @property
+    def ended(self) -> bool:
+        """Whether the call is over; its records may still be on their way."""
+        return self._state.phase is m.Phase.ENDED
+
+    @property
+    def state(self) -> m.TurnState:
+        """Where the call stands."""
+        return self._state
+
+    def start(self) -> None:
+        """Record the beginning and greet the caller."""
+        self._turns.begin()
+        call = self.call
+        self._line.tell(
+            "call", {"call_id": call.call_id, "adapter": call.adapter, "engines": dict(call.engines)}
+        )
+        self._dispatch(m.CallStarted(self._scheduler.now()), "began")
+
+    # What the line tells
+
+    def sound(self, samples: Samples) -> None:
+        """See `LineEvents.sound`."""
+        self._hearing.sound(samples)
+
+    def typed(self, text: str) -> None:
+        """See `LineEvents.typed`."""
+        self._dispatch(m.TextTyped(self._scheduler.now(), self._book.cleaned(text)), "typed")
+
+    def digit(self, digit: str) -> None:
+        """Keys are collected until `#` or a pause and are then a typed turn."""
+        if not self.ended and digit in KEYS:
+            self._dispatch(m.KeyPressed(self._scheduler.now()), "key")
+            self._keys.press(digit)
+
+    def marked(self, name: str) -> None:
+        """See `LineEvents.marked`."""
+        self._playout.marked(name)
+
+    def gone(self, why: str = "") -> None:
+        """See `LineEvents.gone`."""
+        if self.ended:
+            return
+        if why:
+            self._book.notes.warning("the line broke: {}", why)
+        self._dispatch(m.HungUp(self._scheduler.now()), "hung_up")
+
+    def _keyed(self, keys: str) -> None:
+        self._dispatch(m.TextTyped(self._scheduler.now(), keys), "keyed")
+
+    # The machine
+
+    def _dispatch(self, event: m.Event, happened: str) -> None:
+        """Let the machine take an event, and all that carrying out its actions brings about."""
+        self._events.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._events:
+                before = self._state
+                self._state, actions = step(before, self._events.popleft(), self._parts.policy)
+                for action in actions:
+                    self._act(action)
+                if (before.phase, before.turn) != (self._state.phase, self._state.turn) or actions:
+                    self._publish(happened)
+        finally:
+            self._stepping = False
+        self._wake()
+
+    def _wake(self) -> None:
+        """Ask to be woken when the machine wants to be."""
+        due = None if self.ended else deadline(self._state, self._parts.policy)
+        if due == self._tick_at:
+            return
+        if self._tick is not None:
+            self._tick.cancel()
+        self._tick_at = due
+        self._tick = None if due is None else self._scheduler.later(due, self._time_passed)
+
+    def _time_passed(self) -> None:
+        due, self._tick, self._tick_at = self._tick_at, None, None
+        now = self._scheduler.now()
+        self._dispatch(m.Tick(now if due is None else max(now, due)), "waited")
+
+    def _publish(self, happened: str) -> None:
+        call, state, turns = self.call, self._state, self._book.turns
+        snapshot = LiveSnapshot(
+            call.call_id, call.started_at, datetime.now(UTC), call.transport, call.adapter,
+            state.phase.value, state.turn, state.epoch, happened,
+            turns[-1].decision.value if turns else "",
+        )  # fmt: skip
+        self._line.tell("state", {"phase": snapshot.phase, "turn": state.turn, "happened": happened})
+        self._parts.changed(snapshot)
+
+    def _act(self, action: m.Action) -> None:
+        self._ACTIONS[type(action)](self, action)
+
+    # Hearing
+
+    def _deaf(self, error: str) -> None:
+        self._turns.failed(self._turns.current, error)
+        self._dispatch(m.HearingLost(self._scheduler.now()), "hearing_lost")
+
+    def _notice(self, item: Noticed) -> None:
+        now = self._scheduler.now()
+        if isinstance(item, Began):
+            self._dispatch(m.SpeechStarted(item.at), "speech_started")
+        elif isinstance(item, GoesOn):
+            self._dispatch(m.SpeechGoesOn(now, item.seconds, item.text), "barge_in")
+            if item.text:
+                words = redacted_words(item.text, self._turns.dialogue).text
+                self._line.tell("partial", {"turn": self._state.turn, "text": words})
+        elif isinstance(item, Over):
+            self._over = item
+            self._dispatch(m.SpeechEnded(now), "speech_ended")
+
+    def _open(self, action: m.OpenTurn) -> None:
+        self._turns.open(action, self._parts.ears.engine)
+
+    def _recognise(self, action: m.Recognise) -> None:
+        over = self._over
+        assert over is not None
+        self._turns.spoken(action.utterance, over)
+
+        def done(heard: Transcript | None, error: Exception | None) -> None:
+            self._recognised(action.utterance, over, heard, error)
+
+        self._hearing.finish(over, done)
+
+    def _recognised(
+        self, utterance: int, over: Over, heard: Transcript | None, error: Exception | None
+    ) -> None:
+        now = self._scheduler.now()
+        turn = self._turns.of(utterance)
+        if turn is not None:
+            turn.laps.mark("stt")
+        if error is not None or heard is None:
+            self._turns.failed(turn, fault("stt", error) if error else "stt: nothing")
+            self._dispatch(m.HearingFailed(now, utterance), "hearing_failed")
+            return
+        text, confidence = self._book.cleaned(heard.text), share(heard.confidence)
+        if unrecorded(text, self._turns.dialogue):
+            self._recording.mute_caller(over.began - FRAME_SECONDS, over.at + FRAME_SECONDS)
+        if turn is not None:
+            turn.text, turn.confidence = text, confidence
+        self._dispatch(m.Heard(now, utterance, text, confidence), "heard")
+
+    # Answering
+
+    def _answer(self, action: m.Answer) -> None:
+        turn = self._turns.current
+        assert turn is not None
+        turn.text = action.text
+        heard = HeardTurn(self.call.call_id, turn.index, action.text, action.confidence)
+
+        self._turns.answering(turn)
+
+        def sentence(text: str) -> None:
+            self._scheduler.soon(lambda: self._grow(turn, action.epoch, text))
+
+        def job() -> Reply:
+            said = replace(heard, say=sentence)
+            return self._responder.answer(said, self._turns.dialogue, turn.laps)
+
+        def done(reply: Reply | None, error: Exception | None) -> None:
+            self._answered(turn, action.epoch, reply, error)
+
+        self._answers.add(job, done)
+
+    def _answered(self, turn: OpenTurn, epoch: int, reply: Reply | None, error: Exception | None) -> None:
+        if reply is None:
+            self._turns.failed(turn, fault("answer", error) if error else "answer: nothing")
+        if not self._turns.took(turn, reply):
+            return
+        now = self._scheduler.now()
+        if reply is None:
+            self._dispatch(m.AnsweringFailed(now, epoch), "answering_failed")
+            return
+        growing = self._state.growing and epoch == self._state.epoch
+        answered = m.Answered(now, epoch, reply.next, reply.understood, holds=reply.holds)
+        self._dispatch(answered, "answered")
+        if growing:
+            self._rest(turn, reply)
+
+    def _grow(self, turn: OpenTurn, epoch: int, text: str) -> None:
+        """The answer has one more sentence; it is spoken before the rest is there."""
+        if epoch != self._state.epoch or turn is not self._turns.current:
+            return
+        turn.streamed = f"{turn.streamed} {text}".strip()
+        if self._state.growing:
+            self._add(text)
+        else:
+            self._dispatch(m.FirstSentence(self._scheduler.now(), epoch), "first_sentence")
+
+    def _rest(self, turn: OpenTurn, reply: Reply) -> None:
+        """Say what of an answer was not said while it grew; one that was replaced is said whole."""
+        answer = reply.answer
+        self._add(answer.removeprefix(turn.streamed).strip())
+        self._mouth.complete()
+
+    # Speaking
+
+    def _say_reply(self, action: m.SayReply) -> None:
+        turn = self._turns.current
+        assert turn is not None
+        turn.laps.mark("waited")
+        self._mouth.begin(action.epoch)
+        if turn.reply is None:  # it is still growing
+            self._add(turn.streamed)
+            return
+        self._speak(turn.reply.answer, action.epoch)
+
+    def _say_prompt(self, action: m.SayPrompt) -> None:
+        if self._turns.current is not None:
+            if action.prompt is m.Prompt.TRANSFER:
+                self._turns.current.decision = Decision.TRANSFER
+            elif action.prompt is not m.Prompt.APOLOGY:
+                self._turns.current.decision = Decision.REPROMPT
+        self._speak(self._responder.prompt(action.prompt.value, action.attempt), action.epoch)
+
+    def _speak(self, text: str, epoch: int) -> None:
+        self._mouth.begin(epoch)
+        self._add(text)
+        self._mouth.complete()
+
+    def _add(self, text: str) -> None:
+        turn = self._turns.current
+        if turn is not None:
+            turn.spoken_text, turn.tts = f"{turn.spoken_text} {text}".strip(), self._parts.tts.info.name
+        self._mouth.say(text, self._turns.dialogue.placeholders, turn.laps if turn else None)
+
+    def _said(self, sentence: str) -> None:
+        self._line.tell("say", {"turn": self._state.turn, "text": sentence})
+
+    def _first_sound(self, epoch: int, at: float) -> None:
+        turn = self._turns.current
+        if turn is not None and turn.first_sound is None and epoch == self._state.epoch and turn.spoken_text:
+            turn.first_sound = turn.laps.mark("playout", at)
+
+    def _played(self, epoch: int) -> None:
+        now = self._scheduler.now()
+        if not self._mouth.broken:
+            self._dispatch(m.PlayoutEnded(now, epoch), "played")
+            return
+        self._book.notes.warning("speaking failed: {}", self._mouth.broken)
+        if self._turns.current is not None:
+            self._turns.current.failed(self._mouth.broken)
+        self._dispatch(m.SpeakingFailed(now, epoch), "speaking_failed")
+
+    def _say_filler(self, action: m.SayFiller) -> None:
+        self._mouth.begin(action.epoch)
+        self._mouth.say(self._responder.prompt("filler"), {}, spoken=False)
+
+    def _resume(self, _action: m.ResumeSpeech) -> None:
+        self._turns.false_interruptions += 1
+        if self._turns.current is not None:
+            self._turns.current.resumed += 1
+        self._playout.resume()
+
+    def _stop(self, _action: m.StopSpeech) -> None:
+        """In this order: what was heard, then silence on the line, then nothing more is made."""
+        now = self._scheduler.now()
+        silent = min(now, self._playout.drained_at)
+        heard = self._playout.stop()
+        self._mouth.drop()
+        self._recording.cut_bot(now)
+        if self._turns.current is not None:
+            self._turns.current.heard = heard
+            if self._state.voice is not m.CallerVoice.SILENT:
+                self._turns.current.barge_in_s = max(0.0, silent - self._state.voice_since)
+
+    # Records
+
+    def _commit(self, action: m.CommitTurn) -> None:
+        self._turns.commit(
+            interrupted=action.interrupted, heard=self._playout.heard(), seconds=self._mouth.seconds
+        )
+
+    def _committed(self, record: TurnRecord) -> None:
+        self._line.tell("turn", {"turn": plain(record)})
+
+    def _end(self, action: m.EndCall) -> None:
+        transfer = action.ending is m.Ending.TRANSFERRED
+        self._mouth.drop()
+        if action.ending is m.Ending.CALLER_LEFT:
+            self._playout.stop()
+            self._recording.cut_bot(self._scheduler.now())
+        self._line.tell("ended", {"ending": action.ending.value, "transfer": transfer})
+        self._line.end(transfer=transfer)
+        self._hearing.close()
+        self._turns.end(action.ending, self._hearing.dropped)
+
+    _ACTIONS: ClassVar[dict[type[m.Action], Callable[["LiveCall", Any], None]]] = {
+        m.OpenTurn: _open,
+        m.Recognise: _recognise,
+        m.Answer: _answer,
+        m.SayReply: _say_reply,
+        m.SayPrompt: _say_prompt,
+        m.SayFiller: _say_filler,
+        m.HoldSpeech: lambda self, _: self._playout.hold(),
+        m.ResumeSpeech: _resume,
+        m.StopSpeech: _stop,
+        m.CommitTurn: _commit,
+        m.EndCall: _end,
+    }

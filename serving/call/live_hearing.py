@@ -1,0 +1,149 @@
+"""What a live call hears: sound on its way to the ears, and keys on their way to a text."""
+
+from collections import deque
+from collections.abc import Callable
+
+from serving.audio import FRAME_SECONDS, AudioClip, AudioFrame, Samples
+from serving.call.ears import Hears, Noticed, Over, Quiet
+from serving.call.faults import fault
+from serving.call.playout import Recording
+from serving.call.ports import SPEECH_LIMIT_S
+from serving.call.scheduler import Done, Scheduler, Timer
+from serving.speech.protocols import Transcript
+
+INBOUND_S = 1.0
+"""The caller's sound that may wait to be heard; more is dropped, oldest first (design D9)."""
+_RESYNC_S = 0.25
+"""The caller's sound belongs where it follows the sound before, unless it is this late or early."""
+KEYS_S = 2.0
+"""Silence after which keyed digits are complete, seconds."""
+_MOST_KEYS = 64
+KEYS = frozenset("0123456789*#")
+
+
+class Hearing:
+    """The caller's sound, bounded, one batch at a time with the ears.
+
+    Args:
+        ears: this call's own.
+        rate: of the line, Hz.
+        recording: gets the caller's side, also of what is dropped.
+        scheduler: the call's time and hands.
+        notice: told of what the ears noticed.
+        lost: told once when nothing can be heard any more.
+    """
+
+    def __init__(
+        self,
+        ears: Hears,
+        rate: int,
+        recording: Recording,
+        scheduler: Scheduler,
+        *,
+        notice: Callable[[Noticed], None],
+        lost: Callable[[str], None],
+    ) -> None:
+        self._ears = ears
+        self._rate = rate
+        self._recording = recording
+        self._scheduler = scheduler
+        self._notice, self._lost = notice, lost
+        self._frames: deque[AudioFrame] = deque()
+        self._seconds = 0.0
+        self._end: float | None = None
+        self._busy = False
+        self._closed = False
+        self.dropped = 0
+        """Frames of 20 ms that came faster than they could be heard."""
+
+    def sound(self, samples: Samples) -> None:
+        """Take the caller's next sound."""
+        if self._closed or not len(samples):
+            return
+        clip = AudioClip(samples, self._rate)
+        late = self._scheduler.now() - clip.seconds
+        frame = AudioFrame(clip, self._place(late))
+        self._end = frame.end
+        self._recording.caller(frame.start, clip)
+        self._frames.append(frame)
+        self._seconds += clip.seconds
+        while self._seconds > INBOUND_S and len(self._frames) > 1:
+            dropped = self._frames.popleft().clip.seconds
+            self._seconds -= dropped
+            self.dropped += max(1, round(dropped / FRAME_SECONDS))
+        self._listen()
+
+    def _place(self, late: float) -> float:
+        """Where a sound begins that is there now and would have begun at `late`."""
+        if self._end is None:
+            return max(0.0, late)
+        return self._end if abs(late - self._end) <= _RESYNC_S else max(late, self._end)
+
+    def finish(self, over: Over, done: Done[Transcript]) -> None:
+        """Recognise an utterance that is over."""
+        self._scheduler.work("stt", lambda: self._ears.finish(over.utterance), done, SPEECH_LIMIT_S)
+
+    def close(self) -> None:
+        """Nothing more is heard."""
+        self._closed = True
+        if not self._busy:
+            self._ears.close()
+
+    def _guess(self, utterance: int) -> None:
+        self._scheduler.work(
+            "guess", lambda: self._ears.guess(utterance), lambda _nothing, _error: None, SPEECH_LIMIT_S
+        )
+
+    def _listen(self) -> None:
+        if self._busy or not self._frames:
+            return
+        frames = list(self._frames)
+        self._frames.clear()
+        self._seconds = 0.0
+        self._busy = True
+        self._scheduler.work("ears", lambda: self._ears.hear(frames), self._heard, SPEECH_LIMIT_S)
+
+    def _heard(self, noticed: list[Noticed] | None, error: Exception | None) -> None:
+        self._busy = False
+        if noticed is None:
+            self._closed = True
+            self._lost(fault("vad", error) if error else "vad: nothing")
+            return
+        for item in noticed:
+            if isinstance(item, Quiet):
+                self._guess(item.utterance)
+            elif not self._closed:
+                self._notice(item)
+        if self._closed:
+            self._ears.close()
+        else:
+            self._listen()
+
+
+class Keys:
+    """Keys that the caller presses, collected until `#` or a pause.
+
+    Args:
+        scheduler: the call's time.
+        complete: told of what was keyed.
+    """
+
+    def __init__(self, scheduler: Scheduler, complete: Callable[[str], None]) -> None:
+        self._scheduler = scheduler
+        self._complete = complete
+        self._keys = ""
+        self._timer: Timer | None = None
+
+    def press(self, key: str) -> None:
+        """Take a key of `KEYS`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if key == "#":
+            self._finish()
+            return
+        self._keys = (self._keys + key)[:_MOST_KEYS]
+        self._timer = self._scheduler.later(self._scheduler.now() + KEYS_S, self._finish)
+
+    def _finish(self) -> None:
+        keys, self._keys, self._timer = self._keys, "", None
+        self._complete(keys)
