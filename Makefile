@@ -20,7 +20,7 @@ SOURCES := flows training evaluation serving
 # line below puts those in their place afterwards.
 TORCH_PIP := $(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX),$(LOCKED_PIP))
 
-.PHONY: install demo test lint format bench serve lock clean distclean
+.PHONY: install demo test lint format bench soak serve lock clean distclean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -60,6 +60,12 @@ format: install
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only -s
+	$(BIN)/python -m tests.benchmarks.live.barge_in
+	$(BIN)/python -m tests.benchmarks.live.compare
+
+# Fifty busy lines for ten minutes: memory, calls that do not end, records.
+soak: install
+	$(BIN)/python -m tests.benchmarks.live.soak --minutes 10
 
 serve: install
 	$(BIN)/start-call --serve
