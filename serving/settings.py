@@ -7,20 +7,23 @@ is an error, because a misspelt setting that is silently ignored is worse than a
 """
 
 import difflib
+import json
 import os
-import socket
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -147,7 +150,7 @@ class Settings(BaseSettings):
     # Server
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
-    server_name: str = Field(default_factory=socket.gethostname, max_length=64)
+    server_name: str = Field(default="", max_length=64)
     """Name of this server in live states; default: the machine's."""
     max_calls: int = Field(default=50, ge=1, le=10_000)
     """Live calls at a time, over all servers that share a Redis; the next one is refused politely."""
@@ -155,8 +158,9 @@ class Settings(BaseSettings):
     """How long calls may go on after the server was told to stop, in seconds."""
     public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+/?)?$")
     """Address under which the world reaches this server, such as `https://voice.bank.example`."""
-    allowed_origins: tuple[str, ...] = ()
-    """Pages of other sites that may open a microphone line, such as `https://desk.example`."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Pages of other sites that may open a microphone line, such as `https://desk.example`: a list, or in
+    the environment their origins with commas between them."""
     twilio_auth_token: SecretStr | None = None
     """Auth token of the Twilio account; without it no telephone call is taken."""
     twilio_unsigned: bool = False
@@ -203,11 +207,33 @@ class Settings(BaseSettings):
             return cls(**overrides)  # type: ignore[arg-type]  # pydantic checks the values
         except ValidationError as error:
             raise InvalidInputError(_explain(error, set(cls.model_fields))) from error
+        except SettingsError as error:
+            # What pydantic says names the field and the source; what could not be read may be a secret.
+            raise InvalidInputError(
+                f"A setting cannot be read: {error}.", advice="docs/operations.md shows how each is written."
+            ) from None
         except tomllib.TOMLDecodeError as error:
             raise InvalidInputError(f"Settings file {path} is not valid TOML: {error}.") from error
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise InvalidInputError(f"Settings file {path} cannot be read: {reason}.") from error
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _separated(cls, origins: object) -> object:
+        """What the environment holds: origins with commas between them, or a JSON list."""
+        if not isinstance(origins, str):
+            return origins
+        if origins.lstrip().startswith("["):
+            return json.loads(origins)  # pydantic reports its ValueError as that of any bad value
+        return tuple(origin.strip() for origin in origins.split(",") if origin.strip())
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _known_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_is_origin(origin) for origin in origins):
+            raise ValueError("each must be an origin, scheme://host[:port], such as https://desk.example")
+        return origins
 
     @field_validator("timezone")
     @classmethod
@@ -248,6 +274,18 @@ def default_data_dir() -> Path:
     packaged = package / "_data"
     # First the wheel's: beside an installed package, `data` could be anybody's.
     return packaged if packaged.is_dir() else package.parent / "data"
+
+
+def _is_origin(text: str) -> bool:
+    """Whether a browser could send this as the origin of a page."""
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname, parts.port  # a port that is none raises
+    except ValueError:
+        return False
+    plain = text.isascii() and text.isprintable() and not set(text) & set(" \\\"'<>@*,")
+    alone = f"{parts.scheme}://{parts.netloc}".casefold() == text.casefold()
+    return plain and alone and parts.scheme in {"http", "https"} and bool(host) and text[-1] != ":"
 
 
 def _settings_file() -> Path:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from serving.call import policy, verification
+from serving.call.agreement import agrees_to
 from serving.call.clock import Laps
 from serving.call.desk import Desk, Move, arguments_with
 from serving.call.desk_slots import PARTS, SLOTS
@@ -93,7 +94,7 @@ def _continued(desk: Desk, pending: PendingTask, step: Step) -> Move | None:
             return _once_more(desk, pending, "bank_unsure") if unsure else _begun(desk, pending)
     elif said := _said(desk, pending, step):
         return _begun(desk, replace(pending, arguments={**pending.arguments, **said}, step=None))
-    elif step in {Step.OFFER, Step.CONFIRM} and (policy.agrees(user) or policy.declines(user)):
+    elif step in {Step.OFFER, Step.CONFIRM} and (_agreed(desk, pending) or policy.declines(user)):
         return _answered(desk, pending, step)
     return None if _leaves(desk, pending, step) else _once_more(desk, pending)
 
@@ -126,11 +127,20 @@ def _leaves(desk: Desk, pending: PendingTask, step: Step) -> bool:
 def _once_more(desk: Desk, pending: PendingTask, phrase: str = "bank_again") -> Move:
     text = policy.asked_again(desk.phrase(phrase), pending)
     move = desk.ask(text, pending, understood=False)
-    return replace(move, pending=replace(pending, heard=True))
+    return replace(move, pending=pending)
+
+
+def _agreed(desk: Desk, pending: PendingTask) -> bool:
+    """Whether the caller says yes; to what was read back, in no word that is not known to be harmless."""
+    if pending.step is Step.CONFIRM:
+        return agrees_to(desk.turn.user, pending, desk.state.placeholders)
+    return policy.agrees(desk.turn.user)
 
 
 def _answered(desk: Desk, pending: PendingTask, step: Step) -> Move:
-    """Yes or no to an offer, or to what was read back."""
+    """Yes or no to an offer, or to what was read back; to what was not heard it is neither."""
+    if not pending.heard:
+        return _once_more(desk, pending)
     if policy.declines(desk.turn.user):
         return desk.say(desk.phrase("bank_denied"), Decision.CONTROL)
     if step is Step.OFFER:

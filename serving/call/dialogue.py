@@ -17,11 +17,15 @@ from serving.language.protocols import IntentTag, Message, UserTurn
 from serving.language.roles import Role
 from serving.spoken import verbalise
 from serving.spoken.unfinished import Unfinished
-from serving.spoken.values import TypedValue
+from serving.spoken.values import PERSONAL, TypedValue
 from serving.telemetry.redaction import Placeholders
+from serving.tools.hiding import Hidden, placeholder_for
 
+PERSON = "speak_to_agent"
+"""Intent of who wants a person; pending, that a person was offered."""
 SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
 _TOKEN = re.compile(r"[\w<>']+")
+_NUMBERED = re.compile(r"_[0-9]+$")
 
 
 class Step(StrEnum):
@@ -47,6 +51,7 @@ class Step(StrEnum):
 
 IDENTIFYING = frozenset({Step.CUSTOMER_NUMBER, Step.BIRTH_DATE})
 """Steps whose answers say who is calling."""
+_YES_OR_NO = frozenset({Step.OFFER, Step.CONFIRM, Step.SETTLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,12 @@ class PendingTask:
     def reads_back(self) -> bool:
         """Whether the whole question counts: it says what a yes would agree to."""
         return bool(self.doubts) or self.step is Step.CONFIRM
+
+    @property
+    def yes_or_no(self) -> bool:
+        """Whether a yes or a no answers it: something read back, something offered, or settled or not."""
+        offers = self.step in _YES_OR_NO or (self.step is None and self.intent == PERSON)
+        return self.reads_back or offers
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +230,60 @@ def heard_only(state: DialogueState, heard: str) -> DialogueState:
         last_answer=kept if whole else state.last_answer,
         pending=pending,
     )
+
+
+def no_longer_asked(state: DialogueState) -> DialogueState:
+    """The dialogue after something else than the open question was the last thing spoken.
+
+    An idle prompt, "I did not catch that", an aside: what was read back or offered before must be asked
+    again before a yes or a no means anything. Questions for a value stay as they are.
+    """
+    pending = state.pending
+    if pending is None or not pending.yes_or_no or not pending.heard:
+        return state
+    return replace(state, pending=replace(pending, heard=False))
+
+
+def still_asked(pending: PendingTask, said: str) -> PendingTask:
+    """What the bot waits for once it says something: asked again only if its words are repeated.
+
+    Args:
+        pending: what stays open.
+        said: the bot's words. The whole question asks anew; its last sentence keeps one asked that was.
+    """
+    last = SENTENCE_END.split(pending.question)[-1]
+    if pending.question in said or (last in said and not pending.yes_or_no):
+        return replace(pending, heard=True)
+    kept = not pending.yes_or_no or (last in said and not pending.reads_back)
+    return pending if kept else replace(pending, heard=False)
+
+
+def merged(newer: DialogueState, before: DialogueState) -> DialogueState:
+    """A newer dialogue that also knows the placeholders which another one got meanwhile.
+
+    What an answer leaves behind knows nothing of a turn that was closed without a reply while the answer was
+    being made. Of two values under one placeholder, the one of `newer`, whose words use it, keeps it; the
+    other gets a free one.
+    """
+    known = {**before.placeholders, **newer.placeholders}
+    for name, value in before.placeholders.items():
+        if known[name] == value:
+            continue
+        kind = _NUMBERED.sub("", name.strip("<>"))
+        alike = {other for other in known if _NUMBERED.sub("", other.strip("<>")) == kind}
+        if all(known[other] != value for other in alike):
+            known[_free(kind, value, known)] = value
+    return replace(newer, placeholders=Placeholders(known))
+
+
+def _free(kind: str, value: str, known: Mapping[str, str]) -> str:
+    """A placeholder of a kind that stands for nothing else."""
+    if kind not in PERSONAL:
+        return placeholder_for(Hidden(kind, value), known)
+    number = 2
+    while f"<{kind}_{number}>" in known:
+        number += 1
+    return f"<{kind}_{number}>"
 
 
 def summary_of(state: DialogueState) -> str:

@@ -25,6 +25,8 @@ PRE_ROLL_S = 0.4
 """Sound before the detected start that recognition hears too, seconds."""
 PARTIAL_EVERY_S = 0.1
 """How often a caller who is talking is looked at: for an interruption, and for how the turn may end."""
+GUESS_LIMIT_S = 5.0
+"""How long a guess that is being made is waited for before the utterance is recognised by itself, seconds."""
 GUESS_AFTER_S = 0.2
 """Silence after which the words are recognised in case they were the last, seconds."""
 
@@ -70,9 +72,13 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """The caller has paused; the utterance may be over, so recognition may begin (`Hears.guess`)."""
+    """The caller has paused, and the utterance may be over.
 
-    utterance: int
+    Attributes:
+        recognise: begins recognition in case it is; for another thread, beside everything.
+    """
+
+    recognise: Callable[[], None]
 
 
 Noticed = Began | GoesOn | Quiet | Over
@@ -90,8 +96,8 @@ class Hears(Protocol):
         """Take the next frames."""
         ...
 
-    def guess(self, utterance: int) -> None:
-        """Recognise an utterance as if its present silence were its end; may run beside everything."""
+    def be_patient(self, patient: bool) -> None:
+        """Whether no silence is to end a turn sooner than usual: what is said decides something."""
         ...
 
     def finish(self, utterance: int) -> Transcript:
@@ -111,6 +117,15 @@ class _Guess:
     recognise: Callable[[], Transcript]
     ready: threading.Event = field(default_factory=threading.Event)
     transcript: Transcript | None = None
+
+    def run(self) -> None:
+        """Recognise; when no more words follow, they are there at once. A guess that breaks costs nothing."""
+        try:
+            self.transcript = self.recognise()
+        except Exception as error:  # the utterance itself will be recognised, or fail, on its own
+            logger.debug("a guess failed: {}", fault("stt", error))
+        finally:
+            self.ready.set()
 
 
 @dataclass(slots=True)
@@ -147,6 +162,7 @@ class Ears:
         self._now: _Utterance | None = None
         self._over: dict[int, _Utterance] = {}
         self._count = 0
+        self._patient = False
 
     @property
     def engine(self) -> str:
@@ -174,28 +190,15 @@ class Ears:
         if found.stream is None or found.failure:
             raise EngineError(found.failure or "stt: no stream")
         guess = found.guess
-        if guess is not None and guess.voice_end == found.voice_end:
-            guess.ready.wait()
-            if guess.transcript is not None:
-                found.stream.cancel()
-                return guess.transcript
+        right = guess is not None and guess.voice_end == found.voice_end
+        if guess is not None and right and guess.ready.wait(GUESS_LIMIT_S) and guess.transcript is not None:
+            found.stream.cancel()
+            return guess.transcript
         return found.stream.finish()
 
-    def guess(self, utterance: int) -> None:
-        """Recognise the words so far, while it is waited whether more follow.
-
-        When none do, they are there at once; a guess that breaks or is wrong costs nothing but its work.
-        """
-        found = self._over.get(utterance) or (self._now if utterance == self._count else None)
-        guess = found.guess if found is not None else None
-        if guess is None:
-            return
-        try:
-            guess.transcript = guess.recognise()
-        except Exception as error:  # the utterance itself will be recognised, or fail, on its own
-            logger.debug("a guess failed: {}", fault("stt", error))
-        finally:
-            guess.ready.set()
+    def be_patient(self, patient: bool) -> None:
+        """See `Hears.be_patient`."""
+        self._patient = patient
 
     def close(self) -> None:
         """Let everything go that was begun."""
@@ -239,7 +242,7 @@ class Ears:
             except Exception as error:  # an engine's bug must not end the call
                 now.failure = fault("stt", error)
             else:
-                noticed.append(Quiet(self._count))
+                noticed.append(Quiet(now.guess.run))
 
     def _begin(self, at: float, frame: AudioFrame) -> None:
         self._count += 1
@@ -269,6 +272,8 @@ class Ears:
             except Exception as error:  # an engine's bug must not end the call
                 now.failure = fault("stt", error)
         silence = self._turn_taking.silence_s(text, self._limits.hang_over_s)
+        if self._patient:
+            silence = max(silence, self._limits.hang_over_s)
         self._detector.settings = replace(self._limits, hang_over_s=silence)
         return GoesOn(at, self._detector.state.last_voice - now.began, text)
 

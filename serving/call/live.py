@@ -7,35 +7,36 @@ on one thread, so it also runs on a virtual clock. Whatever breaks costs a sente
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from serving.audio import FRAME_SECONDS, Samples
+from serving.audio import Samples
 from serving.call import machine as m
 from serving.call.book import CallBook, share
-from serving.call.dialogue import HeardTurn, Reply
+from serving.call.dialogue import no_longer_asked
 from serving.call.ears import Began, GoesOn, Noticed, Over
 from serving.call.faults import fault
 from serving.call.line import Line
-from serving.call.live_hearing import KEYS, Hearing, Keys
+from serving.call.live_answers import LiveAnswers
+from serving.call.live_hearing import KEYS, LIVE_LIMIT_S, Hearing, Keys
 from serving.call.live_parts import Parts
 from serving.call.live_playout import LivePlayout
 from serving.call.live_state import LiveSnapshot
 from serving.call.live_turns import LiveTurns
 from serving.call.mouth import Mouth
-from serving.call.open_turn import OpenTurn
+from serving.call.muting import Muting
 from serving.call.playout import Recording
-from serving.call.ports import SPEECH_LIMIT_S, Responding
+from serving.call.ports import Responding
 from serving.call.record import CallRecord, Decision, TurnRecord
-from serving.call.scheduler import Scheduler, Serial, Timer
+from serving.call.scheduler import Scheduler, Timer
+from serving.call.speaking import MAX_REPLY_S
 from serving.call.turns import deadline, step
-from serving.call.understanding import redacted_words, unrecorded
+from serving.call.understanding import redacted_words
 from serving.plain import plain
 from serving.speech.protocols import Transcript
 
-_ANSWER_LIMIT_S = 120.0
-"""An answer has time limits of its own; this one is for what has none."""
+_SPEECH_LIMIT_S = MAX_REPLY_S + 30.0
+"""Longest reply, and a while for what it takes to make and play it."""
 
 
 class LiveCall:
@@ -69,7 +70,7 @@ class LiveCall:
             line, scheduler, ended=self._played, began=self._first_sound, sent=recording.bot
         )
         self._mouth = Mouth(
-            parts.tts, parts.kept, self._playout, scheduler, SPEECH_LIMIT_S,
+            parts.tts, parts.kept, self._playout, scheduler, LIVE_LIMIT_S,
             silent=self._played, said=self._said,
         )  # fmt: skip
         self._state = m.TurnState()
@@ -79,12 +80,17 @@ class LiveCall:
         self._tick: Timer | None = None
         self._tick_at: float | None = None
         self._turns = LiveTurns(book, recording, scheduler, committed=self._committed, closed=parts.closed)
-        self._answers = Serial(scheduler, "answer", _ANSWER_LIMIT_S)
+        self._answers = LiveAnswers(
+            responder, self._turns, self._mouth, scheduler, state=lambda: self._state, happened=self._dispatch
+        )
+        self._muting = Muting(recording)
         self._hearing = Hearing(
             parts.ears, line.rate, recording, scheduler, notice=self._notice, lost=self._deaf
         )
         self._keys = Keys(scheduler, self._keyed)
         self._over: Over | None = None
+        self._speech_watch: Timer | None = None
+        self._call_watch: Timer | None = None
 
     @property
     def call(self) -> CallRecord:
@@ -108,6 +114,7 @@ class LiveCall:
         self._line.tell(
             "call", {"call_id": call.call_id, "adapter": call.adapter, "engines": dict(call.engines)}
         )
+        self._call_watch = self._scheduler.later(self._parts.longest_s, lambda: self._deaf("call: too long"))
         self._dispatch(m.CallStarted(self._scheduler.now()), "began")
 
     # What the line tells
@@ -117,8 +124,10 @@ class LiveCall:
         self._hearing.sound(samples)
 
     def typed(self, text: str) -> None:
-        """See `LineEvents.typed`."""
-        self._dispatch(m.TextTyped(self._scheduler.now(), self._book.cleaned(text)), "typed")
+        """See `LineEvents.typed`; a blank line says nothing."""
+        words = self._book.cleaned(text)
+        if words:
+            self._dispatch(m.TextTyped(self._scheduler.now(), words), "typed")
 
     def digit(self, digit: str) -> None:
         """Keys are collected until `#` or a pause and are then a typed turn."""
@@ -135,8 +144,8 @@ class LiveCall:
         if self.ended:
             return
         if why:
-            self._book.notes.warning("the line broke: {}", why)
-        self._dispatch(m.HungUp(self._scheduler.now()), "hung_up")
+            self._book.notes.warning("the call is over, not by the caller: {}", why)
+        self._dispatch(m.HungUp(self._scheduler.now(), broken=bool(why)), "broken" if why else "hung_up")
 
     def _keyed(self, keys: str) -> None:
         self._dispatch(m.TextTyped(self._scheduler.now(), keys), "keyed")
@@ -159,6 +168,8 @@ class LiveCall:
                     self._publish(happened)
         finally:
             self._stepping = False
+        pending = self._turns.dialogue.pending
+        self._parts.ears.be_patient(pending is not None and pending.reads_back)
         self._wake()
 
     def _wake(self) -> None:
@@ -187,7 +198,13 @@ class LiveCall:
         self._parts.changed(snapshot)
 
     def _act(self, action: m.Action) -> None:
-        self._ACTIONS[type(action)](self, action)
+        try:
+            self._ACTIONS[type(action)](self, action)
+        except Exception as error:  # a bug costs this call its bot, and no other call anything
+            failure = fault("call", error)
+            self._turns.failed(self._turns.current, failure)
+            if not isinstance(action, m.SayPrompt | m.CommitTurn | m.EndCall):
+                self._events.append(m.HearingLost(self._scheduler.now()))
 
     # Hearing
 
@@ -198,15 +215,28 @@ class LiveCall:
     def _notice(self, item: Noticed) -> None:
         now = self._scheduler.now()
         if isinstance(item, Began):
+            self._muting.began(item.at)
             self._dispatch(m.SpeechStarted(item.at), "speech_started")
         elif isinstance(item, GoesOn):
             self._dispatch(m.SpeechGoesOn(now, item.seconds, item.text), "barge_in")
-            if item.text:
-                words = redacted_words(item.text, self._turns.dialogue).text
-                self._line.tell("partial", {"turn": self._state.turn, "text": words})
+            self._show(item.text)
         elif isinstance(item, Over):
             self._over = item
+            self._muting.over(item)
             self._dispatch(m.SpeechEnded(now), "speech_ended")
+
+    def _show(self, text: str) -> None:
+        """Words that are being heard; what cannot be redacted is not shown."""
+        try:
+            words = redacted_words(text, self._turns.dialogue).text if text else ""
+        except Exception as error:
+            self._book.notes.debug("words are not shown: {}", fault("redaction", error))
+            return
+        if words:
+            self._line.tell("partial", {"turn": self._state.turn, "text": words})
+
+    def _extend(self, action: m.ExtendTurn) -> None:
+        self._turns.extend(action.utterance)
 
     def _open(self, action: m.OpenTurn) -> None:
         self._turns.open(action, self._parts.ears.engine)
@@ -229,12 +259,13 @@ class LiveCall:
         if turn is not None:
             turn.laps.mark("stt")
         if error is not None or heard is None:
+            self._muting.judge(over, None, self._turns.dialogue)
             self._turns.failed(turn, fault("stt", error) if error else "stt: nothing")
             self._dispatch(m.HearingFailed(now, utterance), "hearing_failed")
             return
         text, confidence = self._book.cleaned(heard.text), share(heard.confidence)
-        if unrecorded(text, self._turns.dialogue):
-            self._recording.mute_caller(over.began - FRAME_SECONDS, over.at + FRAME_SECONDS)
+        sure = confidence >= self._parts.policy.confidence_floor
+        self._muting.judge(over, text, self._turns.dialogue, sure=sure)
         if turn is not None:
             turn.text, turn.confidence = text, confidence
         self._dispatch(m.Heard(now, utterance, text, confidence), "heard")
@@ -242,55 +273,7 @@ class LiveCall:
     # Answering
 
     def _answer(self, action: m.Answer) -> None:
-        turn = self._turns.current
-        assert turn is not None
-        turn.text = action.text
-        heard = HeardTurn(self.call.call_id, turn.index, action.text, action.confidence)
-
-        self._turns.answering(turn)
-
-        def sentence(text: str) -> None:
-            self._scheduler.soon(lambda: self._grow(turn, action.epoch, text))
-
-        def job() -> Reply:
-            said = replace(heard, say=sentence)
-            return self._responder.answer(said, self._turns.dialogue, turn.laps)
-
-        def done(reply: Reply | None, error: Exception | None) -> None:
-            self._answered(turn, action.epoch, reply, error)
-
-        self._answers.add(job, done)
-
-    def _answered(self, turn: OpenTurn, epoch: int, reply: Reply | None, error: Exception | None) -> None:
-        if reply is None:
-            self._turns.failed(turn, fault("answer", error) if error else "answer: nothing")
-        if not self._turns.took(turn, reply):
-            return
-        now = self._scheduler.now()
-        if reply is None:
-            self._dispatch(m.AnsweringFailed(now, epoch), "answering_failed")
-            return
-        growing = self._state.growing and epoch == self._state.epoch
-        answered = m.Answered(now, epoch, reply.next, reply.understood, holds=reply.holds)
-        self._dispatch(answered, "answered")
-        if growing:
-            self._rest(turn, reply)
-
-    def _grow(self, turn: OpenTurn, epoch: int, text: str) -> None:
-        """The answer has one more sentence; it is spoken before the rest is there."""
-        if epoch != self._state.epoch or turn is not self._turns.current:
-            return
-        turn.streamed = f"{turn.streamed} {text}".strip()
-        if self._state.growing:
-            self._add(text)
-        else:
-            self._dispatch(m.FirstSentence(self._scheduler.now(), epoch), "first_sentence")
-
-    def _rest(self, turn: OpenTurn, reply: Reply) -> None:
-        """Say what of an answer was not said while it grew; one that was replaced is said whole."""
-        answer = reply.answer
-        self._add(answer.removeprefix(turn.streamed).strip())
-        self._mouth.complete()
+        self._answers.find(action, self.call.call_id)
 
     # Speaking
 
@@ -300,7 +283,8 @@ class LiveCall:
         turn.laps.mark("waited")
         self._mouth.begin(action.epoch)
         if turn.reply is None:  # it is still growing
-            self._add(turn.streamed)
+            self._watch_speech(action.epoch)
+            self._answers.add(turn.streamed, self._parts.tts.info.name)
             return
         self._speak(turn.reply.answer, action.epoch)
 
@@ -310,18 +294,24 @@ class LiveCall:
                 self._turns.current.decision = Decision.TRANSFER
             elif action.prompt is not m.Prompt.APOLOGY:
                 self._turns.current.decision = Decision.REPROMPT
+        self._turns.dialogue = no_longer_asked(self._turns.dialogue)
         self._speak(self._responder.prompt(action.prompt.value, action.attempt), action.epoch)
 
     def _speak(self, text: str, epoch: int) -> None:
+        self._watch_speech(epoch)
         self._mouth.begin(epoch)
-        self._add(text)
+        self._answers.add(text, self._parts.tts.info.name)
         self._mouth.complete()
 
-    def _add(self, text: str) -> None:
-        turn = self._turns.current
-        if turn is not None:
-            turn.spoken_text, turn.tts = f"{turn.spoken_text} {text}".strip(), self._parts.tts.info.name
-        self._mouth.say(text, self._turns.dialogue.placeholders, turn.laps if turn else None)
+    def _watch_speech(self, epoch: int) -> None:
+        """Speech that does not come to its end, for whatever reason, must not keep the call."""
+        if self._speech_watch is not None:
+            self._speech_watch.cancel()
+
+        def stuck() -> None:
+            self._dispatch(m.SpeakingFailed(self._scheduler.now(), epoch), "speech_stuck")
+
+        self._speech_watch = self._scheduler.later(self._scheduler.now() + _SPEECH_LIMIT_S, stuck)
 
     def _said(self, sentence: str) -> None:
         self._line.tell("say", {"turn": self._state.turn, "text": sentence})
@@ -376,16 +366,21 @@ class LiveCall:
     def _end(self, action: m.EndCall) -> None:
         transfer = action.ending is m.Ending.TRANSFERRED
         self._mouth.drop()
-        if action.ending is m.Ending.CALLER_LEFT:
+        if action.ending in {m.Ending.CALLER_LEFT, m.Ending.BROKEN}:
             self._playout.stop()
             self._recording.cut_bot(self._scheduler.now())
         self._line.tell("ended", {"ending": action.ending.value, "transfer": transfer})
         self._line.end(transfer=transfer)
         self._hearing.close()
+        self._muting.close(self._scheduler.now())
+        for timer in (self._speech_watch, self._call_watch):
+            if timer is not None:
+                timer.cancel()
         self._turns.end(action.ending, self._hearing.dropped)
 
     _ACTIONS: ClassVar[dict[type[m.Action], Callable[["LiveCall", Any], None]]] = {
         m.OpenTurn: _open,
+        m.ExtendTurn: _extend,
         m.Recognise: _recognise,
         m.Answer: _answer,
         m.SayReply: _say_reply,

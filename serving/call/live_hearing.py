@@ -3,18 +3,23 @@
 from collections import deque
 from collections.abc import Callable
 
-from serving.audio import FRAME_SECONDS, AudioClip, AudioFrame, Samples
+from serving.audio import FRAME_SECONDS, AudioClip, AudioFrame, Samples, silence
 from serving.call.ears import Hears, Noticed, Over, Quiet
 from serving.call.faults import fault
 from serving.call.playout import Recording
-from serving.call.ports import SPEECH_LIMIT_S
 from serving.call.scheduler import Done, Scheduler, Timer
 from serving.speech.protocols import Transcript
 
 INBOUND_S = 1.0
 """The caller's sound that may wait to be heard; more is dropped, oldest first (design D9)."""
 _RESYNC_S = 0.25
-"""The caller's sound belongs where it follows the sound before, unless it is this late or early."""
+"""The caller's sound belongs where it follows the sound before, unless it is this late, seconds."""
+_RESYNC_AFTER_S = 0.5
+"""How long sound must have been late until its place is moved, seconds."""
+_NO_SOUND_S = 1.0
+"""Time without any sound after which the line counts as silent, seconds."""
+LIVE_LIMIT_S = 15.0
+"""How long a recogniser or a voice may take while a caller waits in silence, seconds; more is a hang."""
 KEYS_S = 2.0
 """Silence after which keyed digits are complete, seconds."""
 _MOST_KEYS = 64
@@ -53,6 +58,9 @@ class Hearing:
         self._end: float | None = None
         self._busy = False
         self._closed = False
+        self._talking = False
+        self._behind_since: float | None = None
+        self._watch: Timer | None = None
         self.dropped = 0
         """Frames of 20 ms that came faster than they could be heard."""
 
@@ -65,6 +73,11 @@ class Hearing:
         frame = AudioFrame(clip, self._place(late))
         self._end = frame.end
         self._recording.caller(frame.start, clip)
+        self._take(frame)
+        self._watch_for_silence()
+
+    def _take(self, frame: AudioFrame) -> None:
+        clip = frame.clip
         self._frames.append(frame)
         self._seconds += clip.seconds
         while self._seconds > INBOUND_S and len(self._frames) > 1:
@@ -73,26 +86,49 @@ class Hearing:
             self.dropped += max(1, round(dropped / FRAME_SECONDS))
         self._listen()
 
+    def _watch_for_silence(self) -> None:
+        """A line that brings no more sound is silent: what was begun must come to its end."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self._scheduler.later(self._scheduler.now() + _NO_SOUND_S, self._no_sound)
+
+    def _no_sound(self) -> None:
+        self._watch = None
+        if self._closed or not self._talking or self._end is None:
+            return
+        clip = silence(_NO_SOUND_S, self._rate)
+        frame = AudioFrame(clip, self._end)
+        self._end = frame.end
+        self._take(frame)
+        self._watch_for_silence()
+
     def _place(self, late: float) -> float:
-        """Where a sound begins that is there now and would have begun at `late`."""
+        """Where a sound begins that is there now and would have begun at `late`.
+
+        It follows the sound before. After a stall much comes at once and fills the gap that way; only when
+        the sound has been behind for a while was some of it lost, and its place is now.
+        """
+        now = self._scheduler.now()
         if self._end is None:
             return max(0.0, late)
-        return self._end if abs(late - self._end) <= _RESYNC_S else max(late, self._end)
+        if late - self._end <= _RESYNC_S:
+            self._behind_since = None
+            return min(self._end, now)
+        self._behind_since = now if self._behind_since is None else self._behind_since
+        if now - self._behind_since < _RESYNC_AFTER_S:
+            return self._end
+        self._behind_since = None
+        return late
 
     def finish(self, over: Over, done: Done[Transcript]) -> None:
         """Recognise an utterance that is over."""
-        self._scheduler.work("stt", lambda: self._ears.finish(over.utterance), done, SPEECH_LIMIT_S)
+        self._scheduler.work("stt", lambda: self._ears.finish(over.utterance), done, LIVE_LIMIT_S)
 
     def close(self) -> None:
         """Nothing more is heard."""
         self._closed = True
         if not self._busy:
             self._ears.close()
-
-    def _guess(self, utterance: int) -> None:
-        self._scheduler.work(
-            "guess", lambda: self._ears.guess(utterance), lambda _nothing, _error: None, SPEECH_LIMIT_S
-        )
 
     def _listen(self) -> None:
         if self._busy or not self._frames:
@@ -101,7 +137,7 @@ class Hearing:
         self._frames.clear()
         self._seconds = 0.0
         self._busy = True
-        self._scheduler.work("ears", lambda: self._ears.hear(frames), self._heard, SPEECH_LIMIT_S)
+        self._scheduler.work("ears", lambda: self._ears.hear(frames), self._heard, LIVE_LIMIT_S)
 
     def _heard(self, noticed: list[Noticed] | None, error: Exception | None) -> None:
         self._busy = False
@@ -111,13 +147,18 @@ class Hearing:
             return
         for item in noticed:
             if isinstance(item, Quiet):
-                self._guess(item.utterance)
+                self._scheduler.work("guess", item.recognise, _told_nobody, LIVE_LIMIT_S)
             elif not self._closed:
+                self._talking = not isinstance(item, Over)
                 self._notice(item)
         if self._closed:
             self._ears.close()
         else:
             self._listen()
+
+
+def _told_nobody(_result: None, _error: Exception | None) -> None:
+    """Guesses are asked for where they are needed."""
 
 
 class Keys:
@@ -146,4 +187,5 @@ class Keys:
 
     def _finish(self) -> None:
         keys, self._keys, self._timer = self._keys, "", None
-        self._complete(keys)
+        if keys:
+            self._complete(keys)

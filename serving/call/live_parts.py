@@ -24,6 +24,7 @@ class Parts:
         policy: limits of the turn machine.
         changed: told of each change of state.
         closed: told when the call is over and on record.
+        longest_s: after so long the caller is put through to a person, seconds.
     """
 
     ears: Hears
@@ -32,6 +33,7 @@ class Parts:
     policy: m.TurnPolicy
     changed: Callable[[LiveSnapshot], None]
     closed: Callable[[CallRecord], None]
+    longest_s: float = 3_600.0
 
 
 def turn_policy(settings: Settings, turn_taking: TurnTaking, *, opening: str) -> m.TurnPolicy:

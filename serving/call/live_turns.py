@@ -11,7 +11,7 @@ from serving.call import machine as m
 from serving.call.book import CallBook
 from serving.call.caller import Feedback
 from serving.call.clock import Laps
-from serving.call.dialogue import DialogueState, Reply, heard_only
+from serving.call.dialogue import DialogueState, Reply, heard_only, merged, no_longer_asked, summary_of
 from serving.call.ears import Over
 from serving.call.faults import fault
 from serving.call.open_turn import OpenTurn
@@ -71,6 +71,8 @@ class LiveTurns:
             action: the machine's.
             engine: the recogniser's name, for spoken turns.
         """
+        if action.early:
+            self.dialogue = no_longer_asked(self.dialogue)
         now = self._scheduler.now()
         turn = OpenTurn(
             index=action.turn,
@@ -98,6 +100,16 @@ class LiveTurns:
             self._join(turn, over)
             turn.laps.mark("end_of_turn")
 
+    def extend(self, utterance: int) -> None:
+        """The open turn goes on with a further utterance."""
+        turn = self.current
+        assert turn is not None
+        turn.utterance = utterance
+        over = self._sounds.get(utterance)
+        if over is not None:
+            self._join(turn, over)
+            turn.laps.mark("end_of_turn")
+
     def of(self, utterance: int) -> OpenTurn | None:
         """The open turn, if it consists of this utterance."""
         turn = self.current
@@ -114,7 +126,7 @@ class LiveTurns:
             turn.reply, turn.decision = reply, reply.decision
             if reply.error:
                 turn.failed(reply.error)
-            self.dialogue = reply.state
+            self.dialogue = merged(reply.state, self.dialogue)
             self._feedback = reply.feedback or self._feedback
             self._summary = reply.summary or self._summary
             if reply.stop_recording:
@@ -163,9 +175,11 @@ class LiveTurns:
 
     def _join(self, turn: OpenTurn, over: Over) -> None:
         """The turn's times begin where the caller's voice ended."""
-        turn.speech_end, turn.started, turn.audio_s = over.at, over.began, over.at - over.began
-        turn.started_at = self._at(over.at)
-        turn.laps = Laps(self._scheduler, over.at)
+        turn.speech_end = min(over.at, self._scheduler.now())
+        turn.started = over.began if turn.started is None else turn.started
+        turn.audio_s += over.at - over.began
+        turn.started_at = self._at(turn.speech_end)
+        turn.laps = Laps(self._scheduler, turn.speech_end)
 
     def _finalise(self, turn: OpenTurn, heard: str, *, interrupted: bool) -> None:
         if interrupted and turn.reply is not None:
@@ -187,10 +201,14 @@ class LiveTurns:
             survey=self._feedback.survey,
             dropped_frames=self._dropped,
             false_interruptions=self.false_interruptions,
-            transfer_summary=self._summary,
+            transfer_summary=self._summary or self._own_summary(ending),
             verified=self.dialogue.verified,
         )
         self._records.add(lambda: self._book.file_end(self._recording), self._end_filed)
+
+    def _own_summary(self, ending: m.Ending) -> str:
+        """For a transfer that no reply brought about."""
+        return summary_of(self.dialogue) if ending is m.Ending.TRANSFERRED else ""
 
     def _end_filed(self, _result: None, error: Exception | None) -> None:
         self._filed(None, error)

@@ -8,6 +8,70 @@ utterance; a result of an older one is ignored.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from serving.call.endings import Ending, Next
+from serving.call.events import (
+    Answered,
+    AnsweringFailed,
+    CallStarted,
+    Event,
+    FirstSentence,
+    Heard,
+    HearingFailed,
+    HearingLost,
+    HungUp,
+    KeyPressed,
+    PlayoutEnded,
+    SpeakingFailed,
+    SpeechEnded,
+    SpeechGoesOn,
+    SpeechStarted,
+    TextTyped,
+    Tick,
+)
+
+__all__ = [
+    "Action",
+    "Answer",
+    "Answered",
+    "AnsweringFailed",
+    "CallStarted",
+    "CallerVoice",
+    "CommitTurn",
+    "EndCall",
+    "Ending",
+    "Event",
+    "ExtendTurn",
+    "FirstSentence",
+    "Heard",
+    "HearingFailed",
+    "HearingLost",
+    "HeldReply",
+    "HoldSpeech",
+    "HungUp",
+    "KeyPressed",
+    "Next",
+    "OpenTurn",
+    "Phase",
+    "PlayoutEnded",
+    "Prompt",
+    "Recognise",
+    "ResumeSpeech",
+    "SayFiller",
+    "SayPrompt",
+    "SayReply",
+    "SpeakingFailed",
+    "SpeechEnded",
+    "SpeechGoesOn",
+    "SpeechStarted",
+    "Step",
+    "StopSpeech",
+    "TextTyped",
+    "Tick",
+    "TurnPolicy",
+    "TurnState",
+    "Words",
+]
+
 
 class Phase(StrEnum):
     """Where a call stands: who has the floor, and what the bot is at."""
@@ -31,14 +95,6 @@ class CallerVoice(StrEnum):
     """The latest utterance is over and not recognised yet."""
 
 
-class Next(StrEnum):
-    """What follows when the bot has finished speaking."""
-
-    LISTEN = "listen"
-    TRANSFER = "transfer"
-    END = "end"
-
-
 class Prompt(StrEnum):
     """Fixed phrases that the machine asks for; the knowledge holds their wording."""
 
@@ -53,16 +109,6 @@ class Prompt(StrEnum):
     """The caller has been silent for long."""
     SILENT_GOODBYE = "silent_goodbye"
     """The caller stayed silent."""
-
-
-class Ending(StrEnum):
-    """How a call ended."""
-
-    COMPLETED = "completed"
-    TRANSFERRED = "transferred"
-    CALLER_LEFT = "caller_left"
-    LOST = "lost"
-    """Its process was killed in the middle. Never the machine's own: `CallStore.end_lost` writes it later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +184,8 @@ class TurnState:
         growing: the reply that is being spoken is not complete yet.
         waiting: words to be answered next.
         reply: the answer that waits for the caller to stop.
+        ignored: an utterance that an answer waited for long enough; it does not interrupt it any more.
+        mute: the voice broke while the reply was growing; what follows is known when it is complete.
         idle: how often a silent caller was asked.
         filled: the wait for this answer was filled already.
     """
@@ -161,149 +209,8 @@ class TurnState:
     reply: HeldReply | None = None
     idle: int = 0
     filled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CallStarted:
-    """The line is open."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechStarted:
-    """The caller began to talk (backdated to the first voiced sound)."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechGoesOn:
-    """The caller is still talking.
-
-    Attributes:
-        seconds: voice of this utterance so far.
-        text: words recognised so far; empty where the recogniser tells none.
-    """
-
-    at: float
-    seconds: float
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechEnded:
-    """The caller's turn is over; `at` is when that was decided, after the hang-over."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class TextTyped:
-    """A whole turn arrived as text, or as keys."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPressed:
-    """The caller pressed a key; what was keyed arrives as text when it is complete."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """Recognition of an utterance finished."""
-
-    at: float
-    utterance: int
-    text: str
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class HearingFailed:
-    """Recognition of an utterance broke."""
-
-    at: float
-    utterance: int
-
-
-@dataclass(frozen=True, slots=True)
-class HearingLost:
-    """The caller cannot be heard any more: voice detection broke or hangs."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class FirstSentence:
-    """The reply has a sentence to speak, and goes on."""
-
-    at: float
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The reply is complete.
-
-    Attributes:
-        understood: false for out-of-scope and unclear turns.
-        holds: the reply must be heard: a legal wording, or the outcome of something done.
-    """
-
-    at: float
-    epoch: int
-    next: Next
-    understood: bool
-    holds: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AnsweringFailed:
-    """No reply could be made."""
-
-    at: float
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class PlayoutEnded:
-    """The last sound of the bot's speech was played."""
-
-    at: float
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpeakingFailed:
-    """The voice broke before the end of the bot's speech; the caller heard only a part, or nothing."""
-
-    at: float
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has come for something that `serving.call.turns.deadline` asked to be woken for."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class HungUp:
-    """The caller is gone, or the file has ended."""
-
-    at: float
-
-
-Event = (
-    CallStarted | SpeechStarted | SpeechGoesOn | SpeechEnded | TextTyped | KeyPressed | Heard | HearingFailed
-    | HearingLost | FirstSentence | Answered | AnsweringFailed | PlayoutEnded | SpeakingFailed | Tick | HungUp
-)  # fmt: skip
+    ignored: int = 0
+    mute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,12 +220,21 @@ class OpenTurn:
     Attributes:
         utterance: what it consists of; 0 for typed turns.
         text: its words, where they are known already.
+        early: they were said before the bot had finished, so they answer nothing that it asked.
     """
 
     turn: int
     utterance: int = 0
     text: str = ""
     confidence: float = 1.0
+    early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendTurn:
+    """The caller went on before the open turn was understood: it consists of a further utterance."""
+
+    utterance: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +307,7 @@ class EndCall:
 
 
 Action = (
-    OpenTurn | Recognise | Answer | SayReply | SayPrompt | SayFiller | HoldSpeech | ResumeSpeech | StopSpeech
-    | CommitTurn | EndCall
+    OpenTurn | ExtendTurn | Recognise | Answer | SayReply | SayPrompt | SayFiller | HoldSpeech
+    | ResumeSpeech | StopSpeech | CommitTurn | EndCall
 )  # fmt: skip
 Step = tuple[TurnState, tuple[Action, ...]]

@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from loguru import logger
+
 from serving.audio import AudioClip, concatenate
 from serving.call.clock import Laps
 from serving.call.faults import fault
 from serving.call.live_playout import LivePlayout
-from serving.call.scheduler import Scheduler
+from serving.call.scheduler import Scheduler, Timer
 from serving.call.speaking import MAX_REPLY_S, filled
 from serving.errors import EngineError
 from serving.speech.protocols import TtsEngine
@@ -70,6 +72,7 @@ class Mouth:
         self._epoch = 0
         self._waiting: deque[_Sentence] = deque()
         self._making = False
+        self._look: Timer | None = None
         self._complete = False
         self._seconds = 0.0
         self._sounded = False
@@ -85,6 +88,7 @@ class Mouth:
         """A new speech, unless it is the one that is being spoken."""
         if epoch == self._epoch:
             return
+        self._look_no_more()
         self._epoch = epoch
         self._waiting.clear()
         self._complete = self._sounded = False
@@ -114,6 +118,7 @@ class Mouth:
 
     def drop(self) -> None:
         """The speech was stopped."""
+        self._look_no_more()
         self._waiting.clear()
         self._complete = False
         self._epoch = -1
@@ -129,13 +134,17 @@ class Mouth:
             return
         if self._playout.unsent_s > _AHEAD_S:
             self._making = True
-            self._scheduler.later(self._scheduler.now() + _LOOK_S, self._look_again)
+            self._look = self._scheduler.later(self._scheduler.now() + _LOOK_S, self._look_again)
             return
         sentence = self._waiting.popleft()
-        plain = verbalise(sentence.text)
-        words = filled(plain, sentence.values)
+        try:
+            plain = verbalise(sentence.text)
+            words = filled(plain, sentence.values)
+        except Exception as error:  # a text that cannot be put into words must not end the call
+            self._fails(sentence, fault("tts", error))
+            return
         found = self._kept.get(words)
-        if found is not None:
+        if found:
             self._sound(sentence, found)
             self._make()
             return
@@ -152,18 +161,31 @@ class Mouth:
         )
 
     def _look_again(self) -> None:
-        self._making = False
+        self._look, self._making = None, False
         self._make()
+
+    def _look_no_more(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look, self._making = None, False
+
+    def _fails(self, sentence: _Sentence, error: str) -> None:
+        """A sentence cannot be spoken; a filler is no part of the reply, which goes on without it."""
+        if sentence.spoken:
+            self._break(error)
+        else:
+            logger.warning("a filler was not spoken: {}", error)
+            self._make()
 
     def _made(
         self, sentence: _Sentence, clips: tuple[AudioClip, ...] | None, error: Exception | None
     ) -> None:
         self._making = False
         if sentence.epoch == self._epoch:
-            if error is not None:
-                self._break(fault("tts", error))
+            if error is not None or not clips:
+                self._fails(sentence, fault("tts", error) if error else "tts: silence")
                 return
-            self._sound(sentence, clips or ())
+            self._sound(sentence, clips)
         self._make()
 
     def _sound(self, sentence: _Sentence, clips: tuple[AudioClip, ...]) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from serving.call.dialogue import SENTENCE_END, DialogueState, Doubt, PendingTask, Step
+from serving.call.agreement import agrees_to
+from serving.call.dialogue import PERSON, SENTENCE_END, DialogueState, Doubt, PendingTask, Step
 from serving.call.machine import Next
 from serving.call.record import Decision
 from serving.language.embedded import TASKS
@@ -20,7 +21,7 @@ from serving.spoken.values import Kind, TypedValue
 from serving.spoken.written import months
 from serving.tools.grounding import GIVEN, GIVEN_TERM, Grounds, ground_of, grounds
 
-TRANSFER = "speak_to_agent"
+TRANSFER = PERSON
 OPT_OUT = "recording_opt_out"
 REPEAT = "repeat_that"
 GOODBYE = "goodbye"
@@ -77,10 +78,11 @@ _YES = re.compile(
 )
 _NO = re.compile(r"(?:no|nope|nah|do ?n[o']t|do not|never|stop|wait|hold on)\b")
 _NOT_AT_ALL = re.compile(
-    r"\b(?:no|not|nope|never|wait|hold on|do ?n'?t|is ?n'?t|but|before|first|if|unless|except|instead|later"
-    r"|what|which|how|why|when|who|where)\b"
+    r"\b(?:no|not|nope|nah|never|stop|wait|hold on|hang on|leave|forget|cancel|wrong|other|another|different"
+    r"|do ?n'?t|\w+n't|cannot|but|before|first|if|unless|except|instead|rather|later"
+    r"|what|which|how|why|when|who|where)\b|nevermind"
 )
-"""With one of these a yes is none: it denies, sets a condition, or asks."""
+"""With one of these a yes to an offer is none: it denies, changes something, sets a condition, or asks."""
 _SHORT_YES = 6
 """A yes that the tagger did not take for one has no more words than this."""
 _OFFER = re.compile(r"\b(?:shall i|can i|i can(?: also)?|or) put you through\b", re.IGNORECASE)
@@ -118,7 +120,8 @@ def control_reply(tag: IntentTag, state: DialogueState) -> ControlReply | None:
         return None
     if tag.label == REPEAT:
         return ControlReply("repeat" if state.last_answer else "repeat_nothing")
-    if tag.label == AFFIRM and state.pending is not None and state.pending.intent == TRANSFER:
+    offered = state.pending is not None and state.pending.heard and state.pending.intent == TRANSFER
+    if tag.label == AFFIRM and offered:
         return _CONTROL_REPLIES[TRANSFER]
     return _CONTROL_REPLIES[tag.label]
 
@@ -151,18 +154,26 @@ def next_after(answer: str) -> Next:
 
 
 def doubts_after(
-    pending: PendingTask | None, tag: IntentTag, said: Sequence[Doubt], *, sure: bool
+    pending: PendingTask | None,
+    user: UserTurn,
+    said: Sequence[Doubt],
+    true: Mapping[str, str],
+    *,
+    sure: bool,
 ) -> tuple[Doubt, ...]:
     """Values left unconfirmed: earlier ones neither confirmed nor said anew, and new ones that are unsure.
 
     Args:
         pending: what the bot had asked.
-        tag: the turn's intent.
+        user: the turn, redacted.
         said: decisive values of the turn.
+        true: placeholder → true value.
         sure: whether recognition was; a value whose role is not clear is unsure all the same.
     """
     anew = {doubt.role for doubt in said}
-    answered = pending is not None and pending.heard and says(tag, AFFIRM, DENY)
+    answered = (
+        pending is not None and pending.heard and (says(user.tag, DENY) or agrees_to(user, pending, true))
+    )
     unanswered = () if pending is None or answered else pending.doubts
     kept = tuple(doubt for doubt in unanswered if doubt.role not in anew)
     return (*kept, *(doubt for doubt in said if not (sure and doubt.clear)))
@@ -190,7 +201,8 @@ def asked_again(phrase: str, pending: PendingTask) -> str:
     """A phrase of an aside, with the question that is still open in place of its own."""
     own = SENTENCE_END.split(phrase)
     kept = own[:-1] if own[-1].endswith("?") else own
-    question = pending.question if pending.reads_back else _last_sentence(pending.question)
+    whole = pending.reads_back or (pending.yes_or_no and not pending.heard)
+    question = pending.question if whole else _last_sentence(pending.question)
     return " ".join([*kept, question])
 
 
@@ -212,7 +224,10 @@ def opts_out(text: str) -> bool:
 
 
 def agrees(user: UserTurn) -> bool:
-    """Whether a turn says yes, in a word or behind one ("yes, block it"), and nothing against it."""
+    """Whether a turn says yes to an offer, in a word or behind one, and nothing against it.
+
+    Nothing is changed on it: what was read back needs more (`agrees_to`).
+    """
     text = user.text.lower().strip()
     worded = _YES.match(text) is not None and len(text.split()) <= _SHORT_YES
     return (worded or says(user.tag, AFFIRM)) and not _NOT_AT_ALL.search(text)
@@ -226,7 +241,11 @@ def declines(user: UserTurn) -> bool:
 
 def unheard(user: UserTurn, pending: PendingTask | None) -> bool:
     """Whether a turn says yes or no to something that the caller has not heard."""
-    return pending is not None and not pending.heard and (agrees(user) or declines(user))
+    if pending is None or pending.heard or (user.values and not pending.yes_or_no):
+        return False
+    if user.values and pending.reads_back:
+        return False  # they may replace what was read back; else it is read back once more
+    return says(user.tag, AFFIRM, DENY) or agrees(user) or declines(user)
 
 
 def identifying(values: Sequence[TypedValue], text: str, state: DialogueState) -> tuple[TypedValue, ...]:

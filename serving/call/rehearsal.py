@@ -9,7 +9,7 @@ from serving.call.live_parts import Parts, turn_policy
 from serving.call.playout import Recording
 from serving.call.ports import Journal
 from serving.call.record import CallRecord
-from serving.call.replay import NoRecords, RecordedEars, RecordedTools, like
+from serving.call.replay import LIVE, NoRecords, Retold, like
 from serving.call.responder import Responder
 from serving.call.runtime import Runtime
 from serving.call.scheduler import VirtualScheduler
@@ -28,7 +28,7 @@ class Rehearsal:
         self._runtime = runtime
 
     def open_replay(
-        self, call: CallRecord, line: Line, scheduler: VirtualScheduler, ears: RecordedEars | None
+        self, call: CallRecord, line: Line, scheduler: VirtualScheduler, retold: Retold
     ) -> LiveCall:
         """See `Opens.open_replay`.
 
@@ -43,18 +43,21 @@ class Rehearsal:
         opening = runtime.opening(voice=spoken, recorded=call.recording is not None)
         box = runtime.box
         if box.banking is not None:
-            recorded = [tool for turn in call.turns for tool in turn.tools]
-            tools = RecordedTools(box.banking.executor.schemas, recorded)
+            tools = retold.tools(box.banking.executor.schemas)
             box = replace(box, banking=replace(box.banking, executor=tools))
+        live = call.transport in LIVE
+        policy = turn_policy(runtime.settings, runtime.turn_taking, opening=opening)
         parts = Parts(
-            ears or runtime.ears(),
+            retold.ears(runtime.ears),
             tts,
             runtime.kept or SpeechCache(tts),
-            turn_policy(runtime.settings, runtime.turn_taking, opening=opening),
+            policy if live else replace(policy, idle_s=None, filler_s=None),  # that caller waits for the bot
             lambda _snapshot: None,
             lambda _call: None,
         )
         journal = Journal(NoRecords(), runtime.settings.home / "unsaved")
         book = CallBook(like(call, served.version, scope.key), journal, runtime.settings.max_turn_chars)
-        responder = Responder(box, served.tagger, scope, opening)
+        responder = retold.responding(
+            Responder(box, served.tagger, scope, opening, ask_survey=live and runtime.settings.ask_survey)
+        )
         return LiveCall(responder, parts, book, Recording(wanted=False), line, scheduler)

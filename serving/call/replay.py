@@ -5,7 +5,9 @@ touched: records go nowhere, and what the caller had done at the bank is answere
 recording gives the same replay every time.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,40 +15,31 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from serving.audio import FRAME_SECONDS, SPEECH_RATE, AudioClip, AudioFrame, Samples, read_wav_channels
-from serving.call.ears import Began, Noticed, Over
+from serving.audio import FRAME_SECONDS, SPEECH_RATE, AudioClip, Samples, read_wav_channels
+from serving.call.differences import Difference, differences
+from serving.call.ears import Hears
 from serving.call.line import Line
 from serving.call.live import LiveCall
 from serving.call.machine import Phase
-from serving.call.record import CallRecord, ToolRecord, TurnRecord
+from serving.call.ports import Responding
+from serving.call.record import CallRecord, TurnRecord
+from serving.call.recorded import FilledEars, RecordedEars, RecordedTools, Silenced
+from serving.call.recorded_times import TurnTime, silenced_turns, turn_times, without
 from serving.call.scheduler import VirtualScheduler
-from serving.errors import EngineError, InvalidInputError
-from serving.language.protocols import ToolCall, ToolSchema
-from serving.speech.protocols import Transcript
-from serving.tools.executor import ToolExecutor
-from serving.tools.protocols import Effect, ToolContext, ToolResult
+from serving.call.stand_ins import StandIns
+from serving.errors import InvalidInputError
+from serving.language.protocols import ToolSchema
 
+LIVE = frozenset({"browser", "twilio"})
+"""Transports of callers who do not wait for the bot, and may fall silent."""
 MAX_RECORDING_S = 7_200.0
 """Longest recording that is replayed, seconds."""
 _AFTER_S = 30.0
 """Silence after the last sound, so that the last reply is played, seconds."""
 _TURN_LIMIT_S = 600.0
 """Virtual time that a turn may take, seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Something that is decided differently today.
-
-    Attributes:
-        turn: index; 0 for the call as a whole.
-        what: `text`, `decision`, `intent`, `cache`, `tools`, `answer`, `ending` or `turns`.
-    """
-
-    turn: int
-    what: str
-    recorded: str
-    replayed: str
+_LONGEST_ANSWER_S = 30.0
+"""Longest that an answer is taken to have been worked on, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +50,7 @@ class Replayed:
         source: `audio`, or `text` where no sound was kept.
         turns: of the replay.
         adapter: that replayed it.
+        notes: what could not be replayed; none of it is counted as a difference.
     """
 
     call: CallRecord
@@ -64,15 +58,52 @@ class Replayed:
     adapter: str
     turns: tuple[TurnRecord, ...]
     differences: tuple[Difference, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Retold:
+    """A recorded call in place of the world; whoever opens a replay builds it in.
+
+    Args:
+        call: as recorded.
+        silenced: turns whose sound was not kept; None where there is no sound at all.
+    """
+
+    def __init__(self, call: CallRecord, silenced: Sequence[Silenced] | None) -> None:
+        self._call = call
+        self._silenced = silenced
+        self.recorded_ears = RecordedEars(call.engines.get("stt", "typed"))
+        """What hears where there is no sound."""
+        self.stand_ins: StandIns | None = None
+        """Once the call is open."""
+        self._tools = RecordedTools((), ())
+
+    def ears(self, own: Callable[[], Hears]) -> Hears:
+        """The call's ears.
+
+        Args:
+            own: makes ears for sound.
+        """
+        return self.recorded_ears if self._silenced is None else FilledEars(own(), self._silenced)
+
+    def tools(self, schemas: tuple[ToolSchema, ...]) -> RecordedTools:
+        """What answers for the bank; before `responding`."""
+        self._tools = RecordedTools(schemas, [tool for turn in self._call.turns for tool in turn.tools])
+        return self._tools
+
+    def responding(self, inner: Responding) -> Responding:
+        """Today's responder, asked in words without placeholders."""
+        self.stand_ins = StandIns(inner, self._call, self._tools, cut=self._silenced is None)
+        return self.stand_ins
 
 
 class Opens(Protocol):
     """Opens calls that leave no trace; see `serving.call.rehearsal.Rehearsal`."""
 
     def open_replay(
-        self, call: CallRecord, line: Line, scheduler: VirtualScheduler, ears: "RecordedEars | None"
+        self, call: CallRecord, line: Line, scheduler: VirtualScheduler, retold: Retold
     ) -> LiveCall:
-        """A call like the recorded one; ears of its own where `ears` is None."""
+        """A call like the recorded one, with what is retold of it in place of the world."""
         ...
 
 
@@ -111,86 +142,6 @@ class ReplayLine:
             self.call.marked(name)
 
 
-class RecordedEars:
-    """Hears what the recogniser had made of the turns, one when asked, whatever sound comes.
-
-    Args:
-        engine: name of the recogniser.
-    """
-
-    def __init__(self, engine: str) -> None:
-        self._engine = engine
-        self._next: TurnRecord | None = None
-        self._heard: dict[int, TurnRecord] = {}
-
-    @property
-    def engine(self) -> str:
-        """Name of the recogniser that heard the call."""
-        return self._engine
-
-    def expect(self, turn: TurnRecord) -> None:
-        """The next sound is this turn's."""
-        self._next = turn
-
-    def hear(self, frames: Sequence[AudioFrame]) -> list[Noticed]:
-        """The turn that is expected, all of it in the first frame."""
-        turn, self._next = self._next, None
-        if turn is None:
-            return []
-        number = len(self._heard) + 1
-        self._heard[number] = turn
-        start = frames[0].start
-        return [Began(start), Over(number, start, frames[0].end, cut=False)]
-
-    def guess(self, utterance: int) -> None:
-        """Nothing has to be guessed."""
-
-    def finish(self, utterance: int) -> Transcript:
-        """What was recognised then.
-
-        Raises:
-            EngineError: recognition had failed.
-        """
-        turn = self._heard[utterance]
-        if turn.error.startswith("stt:"):
-            raise EngineError("Recognition had failed.")
-        return Transcript(turn.text, turn.confidence, turn.stt_engine, turn.audio_s)
-
-    def close(self) -> None:
-        """Nothing was begun."""
-
-
-class RecordedTools(ToolExecutor):
-    """Answers tool calls from the record; what was not called then is refused now.
-
-    Args:
-        schemas: of the tools.
-        recorded: the call's, in order; each answers once.
-    """
-
-    def __init__(self, schemas: tuple[ToolSchema, ...], recorded: Sequence[ToolRecord]) -> None:
-        super().__init__((), timeout_s=1.0)
-        self._recorded_schemas = schemas
-        self._left = list(recorded)
-
-    @property
-    def schemas(self) -> tuple[ToolSchema, ...]:
-        """Schemas of the tools."""
-        return self._recorded_schemas
-
-    def execute(self, call: ToolCall, context: ToolContext) -> ToolResult:  # noqa: ARG002 (as everywhere)
-        """The recorded result of the same call."""
-        for index, record in enumerate(self._left):
-            if record.name == call.name and dict(record.arguments) == dict(call.arguments):
-                del self._left[index]
-                return ToolResult(
-                    call.name, dict(call.arguments), dict(record.value), record.error, 0.0, Effect.READ
-                )
-        return ToolResult(
-            call.name, dict(call.arguments), {}, "Not called in the recording.", 0.0, Effect.READ
-        )
-
-
 class NoRecords:
     """A database that forgets."""
 
@@ -220,84 +171,115 @@ def replay(call: CallRecord, runtime: Opens) -> Replayed:
     """
     if call.ending is None:
         raise InvalidInputError(f"Call {call.call_id} has not ended.", advice="Replay it afterwards.")
-    scheduler = VirtualScheduler()
+    times = turn_times(call)
+    caller = _caller(call) if has_sound(call) else None
+    silenced = silenced_turns(call, times, caller) if caller else None
+    pace = _pace(call.turns if caller else ())
+    scheduler = VirtualScheduler(lambda name: pace(name, scheduler.now()))
     line = ReplayLine(scheduler)
-    sound = has_sound(call)
-    ears = None if sound else RecordedEars(call.engines.get("stt", "typed"))
-    live = runtime.open_replay(call, line, scheduler, ears)
+    retold = Retold(call, silenced)
+    live = runtime.open_replay(call, line, scheduler, retold)
     line.call = live
     live.start()
-    if ears is None:
-        assert call.recording is not None
-        caller = read_wav_channels(Path(call.recording), max_seconds=MAX_RECORDING_S)[0]
-        _play(caller.resampled(SPEECH_RATE), live, scheduler)
+    if caller is None or silenced is None:
+        _tell(call, times, retold.recorded_ears, live, scheduler)
     else:
-        _tell(call, ears, live, scheduler)
+        typed = [(time.came, turn.text) for turn, time in zip(call.turns, times, strict=True) if time.typed]
+        _play(without(caller, silenced), typed, live, scheduler)
     live.gone()
     scheduler.run_until(scheduler.now() + _AFTER_S)
-    turns = live.call.turns
-    found = tuple(differences(call, turns, heard=sound))
-    return Replayed(call, "audio" if sound else "text", live.call.adapter, turns, found)
+    return _compared(call, live.call, retold.stand_ins, heard=caller is not None)
 
 
-def differences(call: CallRecord, turns: Sequence[TurnRecord], *, heard: bool) -> list[Difference]:
-    """What was decided otherwise.
+def _compared(call: CallRecord, again: CallRecord, stand_ins: StandIns | None, *, heard: bool) -> Replayed:
+    """What differs; an intent alone may come from the words that stand for what is not on record."""
+    unsayable = dict(stand_ins.unsayable) if stand_ins else {}
+    stood_in = stand_ins.stood_in if stand_ins else set()
+    notes = [
+        f"Turn {index}: nothing that could have been said for {names} is known, so it was not decided again."
+        for index, names in unsayable.items()
+    ]
+    found = differences(call, again.turns, heard=heard, skipped=unsayable)
+    kept = []
+    for item in found:
+        alone = all(other is item or other.turn != item.turn for other in found)
+        if item.what == "intent" and item.turn in stood_in and alone:
+            notes.append(
+                f"Turn {item.turn}: the intent was {item.recorded or 'none'} and is {item.replayed or 'none'}"
+                " for other words in place of its placeholders; all else is decided the same."
+            )
+        else:
+            kept.append(item)
+    source = "audio" if heard else "text"
+    return Replayed(call, source, again.adapter, again.turns, tuple(kept), tuple(notes))
 
-    Args:
-        call: as recorded.
-        turns: of the replay.
-        heard: whether the words were recognised anew, and are compared as well.
+
+def _caller(call: CallRecord) -> AudioClip:
+    assert call.recording is not None
+    return read_wav_channels(Path(call.recording), max_seconds=MAX_RECORDING_S)[0].resampled(SPEECH_RATE)
+
+
+def _pace(turns: Sequence[TurnRecord]) -> Callable[[str, float], float]:
+    """What work costs, by its name and when it begins: answers take as long as they took.
+
+    So who interrupts the bot does so where they did.
     """
-    found = []
-    if len(call.turns) != len(turns):
-        found.append(Difference(0, "turns", str(len(call.turns)), str(len(turns))))
-    for before, after in zip(call.turns, turns, strict=False):
-        facts = _facts(before), _facts(after)
-        found += [
-            Difference(before.index, what, was, now)
-            for (what, was), now in zip(facts[0].items(), facts[1].values(), strict=True)
-            if was != now and (heard or what != "text")
-        ]
-    return found
+    decided = [
+        (turn.started_s + turn.audio_s + turn.stages.get("end_of_turn", 0.0), turn)
+        for turn in turns
+        if turn.started_s is not None
+    ]
+
+    def cost(name: str, now: float) -> float:
+        if name != "answer" or not decided:
+            return 0.0
+        _, turn = min(decided, key=lambda item: abs(item[0] - now))
+        taken = sum(turn.stages.values()) if turn.voice_to_voice_s is None else turn.voice_to_voice_s
+        return min(max(0.0, taken - turn.stages.get("end_of_turn", 0.0)), _LONGEST_ANSWER_S)
+
+    return cost
 
 
-def _facts(turn: TurnRecord) -> dict[str, str]:
-    tools = ", ".join(f"{tool.name}({_arguments(tool)}){'' if tool.ok else ' failed'}" for tool in turn.tools)
-    return {
-        "text": turn.text,
-        "decision": turn.decision.value,
-        "intent": turn.intent,
-        "cache": turn.cache.outcome if turn.cache else "",
-        "tools": tools,
-        "answer": turn.answer,
-    }
-
-
-def _arguments(tool: ToolRecord) -> str:
-    return ", ".join(f"{name}={value}" for name, value in sorted(tool.arguments.items()))
-
-
-def _play(caller: AudioClip, live: LiveCall, scheduler: VirtualScheduler) -> None:
-    """The caller's side of the recording, frame by frame, then silence until the bot has finished."""
+def _play(
+    caller: AudioClip, typed: Sequence[tuple[float, str]], live: LiveCall, scheduler: VirtualScheduler
+) -> None:
+    """The caller's side, frame by frame with what was typed, then silence until the bot has finished."""
     size = round(caller.rate * FRAME_SECONDS)
-    samples = caller.samples
-    for start in range(0, len(samples), size):
+    left = deque(typed)
+    end = max([caller.seconds, *(moment + FRAME_SECONDS for moment, _ in typed)])
+    for index in range(math.ceil(end / FRAME_SECONDS)):
         if live.ended:
             return
         scheduler.run_until(scheduler.now() + FRAME_SECONDS)
-        part = samples[start : start + size]
+        part = caller.samples[index * size : (index + 1) * size]
         live.sound(np.pad(part, (0, size - len(part))))
+        while left and left[0][0] <= scheduler.now():
+            live.typed(left.popleft()[1])
     _silence(live, scheduler, _AFTER_S)
 
 
-def _tell(call: CallRecord, ears: RecordedEars, live: LiveCall, scheduler: VirtualScheduler) -> None:
-    """The recorded turns, each when the bot listens."""
-    for turn in call.turns:
+def _tell(
+    call: CallRecord,
+    times: Sequence[TurnTime],
+    ears: RecordedEars,
+    live: LiveCall,
+    scheduler: VirtualScheduler,
+) -> None:
+    """The recorded turns, each when the bot listens; a caller who was silent for long is so again."""
+    free = math.inf
+    for turn, time in zip(call.turns, times, strict=True):
         _silence(live, scheduler, _TURN_LIMIT_S)
+        if call.transport in LIVE and not time.typed:
+            _wait(live, scheduler, min(time.came - free, _TURN_LIMIT_S))
+            _silence(live, scheduler, _TURN_LIMIT_S)
+        free = time.heard
         if live.ended:
             return
-        ears.expect(turn)
-        live.sound(np.zeros(round(SPEECH_RATE * FRAME_SECONDS), np.int16))
+        if time.typed and turn.text:  # a line takes no empty text; where one was answered, nothing was said
+            live.typed(turn.text)
+        else:
+            ears.expect(turn)
+            live.sound(np.zeros(round(SPEECH_RATE * FRAME_SECONDS), np.int16))
         scheduler.run_until(scheduler.now() + FRAME_SECONDS)
     _silence(live, scheduler, _TURN_LIMIT_S)
 
@@ -306,6 +288,13 @@ def _silence(live: LiveCall, scheduler: VirtualScheduler, most_s: float) -> None
     """Wait until the bot listens, or the call is over."""
     until = scheduler.now() + most_s
     while live.state.phase not in {Phase.LISTENING, Phase.ENDED} and scheduler.now() < until:
+        _wait(live, scheduler, FRAME_SECONDS)
+
+
+def _wait(live: LiveCall, scheduler: VirtualScheduler, seconds: float) -> None:
+    """Be silent for a while."""
+    until = scheduler.now() + seconds
+    while scheduler.now() < until - FRAME_SECONDS / 2:
         scheduler.run_until(scheduler.now() + FRAME_SECONDS)
         live.sound(np.zeros(round(SPEECH_RATE * FRAME_SECONDS), np.int16))
 

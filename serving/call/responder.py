@@ -12,7 +12,16 @@ from serving.call import policy
 from serving.call.banking import bank_move, offer
 from serving.call.clock import Laps
 from serving.call.desk import Move
-from serving.call.dialogue import DialogueState, Doubt, HeardTurn, PendingTask, Reply, summary_of
+from serving.call.dialogue import (
+    DialogueState,
+    Doubt,
+    HeardTurn,
+    PendingTask,
+    Reply,
+    no_longer_asked,
+    still_asked,
+    summary_of,
+)
 from serving.call.faults import fault
 from serving.call.generation import Generation, execute, generate, tool_record
 from serving.call.machine import Next
@@ -95,14 +104,16 @@ class Responder:
 
     def _injected(self, turn: Understood, before: DialogueState) -> Reply:
         """Answer words that try to change the rules; no engine ever sees them, and nothing rests on them."""
-        text = self._box.phrase("injection")
-        if before.pending is not None:
-            text = policy.asked_again(text, before.pending)
+        text, pending = self._box.phrase("injection"), before.pending
+        if pending is not None:
+            text = policy.asked_again(text, pending)
+            pending = still_asked(pending, text)
         reply = self._reply(turn, text, Decision.OUT_OF_SCOPE, understood=False)
         state = replace(
             before,
             messages=(*before.messages, Message("assistant", text))[-MAX_MESSAGES:],
             placeholders=turn.state.placeholders,
+            pending=pending,
             last_answer=text,
             out_of_scope=reply.state.out_of_scope,
         )
@@ -113,9 +124,9 @@ class Responder:
         if policy.says(turn.tag, policy.OPT_OUT) or policy.opts_out(turn.user.text):
             return self._opted_out(turn)
         pending = turn.state.pending
-        if pending is not None and policy.unheard(turn.user, pending) and not turn.user.values:
+        if pending is not None and policy.unheard(turn.user, pending):
             text, asked = pending.question, replace(pending, heard=True)
-            return self._reply(_untasked(turn), text, Decision.CLARIFY, pending=asked)
+            return self._reply(_untasked(turn), text, Decision.CLARIFY, understood=False, pending=asked)
         move = survey_move(self._box, turn) or bank_move(self._box, turn, laps)
         return None if move is None else self._moved(turn, move)
 
@@ -168,7 +179,8 @@ class Responder:
             reply = self._reply(turn, self._box.phrase("apology"), Decision.APOLOGY)
             reply = replace(reply, error=fault("disclosure", error))
         pending = turn.state.pending
-        return replace(reply, stop_recording=True, state=replace(reply.state, pending=pending))
+        state = no_longer_asked(replace(reply.state, pending=pending))
+        return replace(reply, stop_recording=True, state=state)
 
     def _task(self, turn: Understood, laps: Laps) -> Reply:
         """Read unsure values back until they are confirmed or denied (design D13); then the tools work."""
@@ -181,7 +193,7 @@ class Responder:
                 text = self._box.phrase("confirm_again")
                 return self._reply(turn, text, Decision.CLARIFY, pending=PendingTask(task))
         sure = turn.confidence >= self._box.confirm_below
-        doubts = policy.doubts_after(pending, turn.tag, said, sure=sure)
+        doubts = policy.doubts_after(pending, turn.user, said, turn.state.placeholders, sure=sure)
         if not doubts:
             return self._generated(turn, None, laps)
         values = " and ".join(self._read_back(doubt) for doubt in doubts)
@@ -202,7 +214,9 @@ class Responder:
 
     def _out_of_scope(self, turn: Understood) -> Reply:
         text = self._box.phrase("out_of_scope_again" if turn.state.out_of_scope else "out_of_scope")
-        pending = turn.state.pending or policy.pending_after(text, "", computed=False)
+        offered, pending = policy.pending_after(text, "", computed=False), turn.state.pending
+        if pending is None or (offered is not None and pending.intent == offered.intent):
+            pending = offered
         if pending is not None and pending.reads_back:
             text = policy.asked_again(text, pending)
         return self._reply(turn, text, Decision.OUT_OF_SCOPE, understood=False, pending=pending)
@@ -300,6 +314,8 @@ class Responder:
         said = (Message("user", turn.user.text), Message("assistant", answer))
         if pending is not None and not pending.question:
             pending = replace(pending, question=answer)
+        elif pending is not None:
+            pending = still_asked(pending, answer)
         state = replace(
             turn.state,
             messages=(*turn.state.messages, *said)[-MAX_MESSAGES:],

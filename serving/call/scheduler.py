@@ -62,23 +62,47 @@ class Scheduler(Protocol):
         Work that is late is given up with an `EngineTimeoutError`; what it gives afterwards is dropped.
 
         Args:
-            name: what kind of work: `ears`, `stt`, `answer`, `tts`, `records`.
+            name: what kind of work: `ears`, `stt`, `guess`, `answer`, `tts`, `records`.
             job: runs in another thread.
             limit_s: how long it may take, seconds.
         """
         ...
 
 
+class Workers(Protocol):
+    """Threads that know which kind of work they are given, as `serving.call.pools.WorkPools`."""
+
+    def submit(self, name: str, job: Callable[[], None]) -> Callable[[], None]:
+        """Do it, and return what gives it up; harmless when the work is over."""
+        ...
+
+
+class _OnePool:
+    """One executor for all kinds of work; work that hangs keeps one of its threads."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+
+    def submit(self, _name: str, job: Callable[[], None]) -> Callable[[], None]:
+        """See `Workers.submit`."""
+        future = self._pool.submit(job)
+
+        def give_up() -> None:
+            future.cancel()
+
+        return give_up
+
+
 class AsyncScheduler:
     """Work in threads, timers on the running event loop.
 
     Args:
-        pool: threads; work that hangs keeps one of them.
+        pool: threads, by kind of work where one that hangs must not hold up the others.
         loop: default: the running one.
     """
 
-    def __init__(self, pool: Executor, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._pool = pool
+    def __init__(self, pool: Executor | Workers, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._pool: Workers = _OnePool(pool) if isinstance(pool, Executor) else pool
         self._loop = loop or asyncio.get_running_loop()
         self._origin = self._loop.time()
 
@@ -115,10 +139,14 @@ class AsyncScheduler:
                 outcome = (None, error)
             self.soon(lambda: finish(*outcome))
 
-        error = EngineTimeoutError(f"{name} did not finish within {limit_s:g} s.")
-        late = self._loop.call_later(limit_s, finish, None, error)
+        def give_up() -> None:
+            abandon()
+            finish(None, EngineTimeoutError(f"{name} did not finish within {limit_s:g} s."))
+
         # Lines that are logged in the thread know their call as those logged here do.
-        self._pool.submit(contextvars.copy_context().run, run)
+        here = contextvars.copy_context()
+        abandon = self._pool.submit(name, lambda: here.run(run))
+        late = self._loop.call_later(limit_s, give_up)
 
 
 class Serial:

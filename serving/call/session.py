@@ -14,7 +14,7 @@ from serving.call import machine as m
 from serving.call.book import CallBook, share
 from serving.call.caller import Caller, CallerLine, Feedback
 from serving.call.clock import Clock, Laps
-from serving.call.dialogue import DialogueState, HeardTurn
+from serving.call.dialogue import DialogueState, HeardTurn, no_longer_asked
 from serving.call.faults import fault
 from serving.call.hearing import Line, Recognition, Utterance, listen
 from serving.call.open_turn import OpenTurn
@@ -259,6 +259,7 @@ class CallSession:
 
     def _say_prompt(self, action: m.SayPrompt) -> None:
         text = self._responder.prompt(action.prompt.value, action.attempt)
+        self._dialogue = no_longer_asked(self._dialogue)
         if self._turn is not None:
             self._turn.spoken_text = text
             if action.prompt is m.Prompt.TRANSFER:

@@ -66,8 +66,14 @@ TURNS = sa.Table(
 
 
 def open_engine(url: str) -> sa.Engine:
-    """A pool of connections; nothing is asked of the database yet."""
+    """A pool of connections; nothing is asked of the database yet.
+
+    Args:
+        url: SQLAlchemy address; a PostgreSQL that names no driver is reached by the one that we install.
+    """
     address = sa.make_url(url)
+    if address.drivername in {"postgresql", "postgres"}:
+        address = address.set(drivername="postgresql+psycopg")
     if address.get_backend_name() != "sqlite":
         limits = _postgres_limits(address)
         return sa.create_engine(

@@ -16,10 +16,11 @@ def precedes(state: TurnState) -> bool:
     return state.waiting is not None and 0 < state.waiting.utterance < state.turn_utterance
 
 
-def joined(earlier: m.Words, words: m.Words) -> m.Words:
-    """Words that belong together, as sure as the less sure of them."""
+def joined(earlier: m.Words, words: m.Words, policy: TurnPolicy) -> m.Words:
+    """Words that belong together, as sure as the less sure of them; no longer than what is too long."""
     least = min(earlier.confidence, words.confidence)
-    return m.Words(f"{earlier.text} {words.text}".strip(), least, words.utterance)
+    text = f"{earlier.text} {words.text}".strip()[: policy.max_chars + 1]
+    return m.Words(text, least, words.utterance)
 
 
 def talking(state: TurnState, at: float) -> TurnState:
@@ -64,6 +65,7 @@ def spoken(state: TurnState, after: m.Next, *, holds: bool = False) -> TurnState
         holds=holds or after is not m.Next.LISTEN,
         paused=False,
         growing=False,
+        mute=False,
         reply=None,
     )
 

@@ -31,7 +31,8 @@ def step(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
     if state.phase is Phase.ENDED:
         return state, ()
     if isinstance(event, m.HungUp):
-        return ended(state, m.Ending.CALLER_LEFT, interrupted=True)
+        ending = m.Ending.BROKEN if event.broken else m.Ending.CALLER_LEFT
+        return ended(state, ending, interrupted=True)
     if isinstance(event, m.Tick):
         return _tick(state, event.at, policy)
     if isinstance(event, m.HearingLost):
@@ -46,12 +47,15 @@ def step(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
 def deadline(state: TurnState, policy: TurnPolicy) -> float | None:
     """When the machine wants a `Tick`; None where it waits for nothing, call clock, seconds."""
     if state.phase is Phase.SPEAKING and state.paused:
-        return state.voice_since + policy.unconfirmed_s
+        # Words that are being recognised decide; they must not answer what is only spoken now.
+        recognising = state.voice is m.CallerVoice.RECOGNISING
+        return None if recognising else state.voice_since + policy.unconfirmed_s
     if state.phase is Phase.LISTENING and policy.idle_s is not None:
         return state.since + policy.idle_s
     if state.phase is Phase.ANSWERING and state.reply is not None:
         return state.reply.since + policy.held_s
-    if state.phase is Phase.ANSWERING and policy.filler_s is not None and not state.filled:
+    waits = state.phase in {Phase.RECOGNISING, Phase.ANSWERING}
+    if waits and policy.filler_s is not None and not state.filled:
         return state.since + policy.filler_s
     return None
 
@@ -70,7 +74,7 @@ def _speech_started(state: TurnState, event: Event, _policy: TurnPolicy) -> Step
 
 def _speech_ended(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
     new, actions = utterance_over(state, event, policy)
-    return replace(new, phase=Phase.RECOGNISING), actions
+    return replace(new, phase=Phase.RECOGNISING, since=event.at, filled=False), actions
 
 
 def _typed(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
@@ -84,9 +88,20 @@ def _heard(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
         return _heard_aside(state, event, policy)
     new, words = recognised(state, event.utterance), m.Words(event.text, event.confidence, event.utterance)
     if state.waiting is not None and precedes(state):  # recognised when this one had begun
-        words = joined(state.waiting, words) if sure(words, policy) else state.waiting
+        words = joined(state.waiting, words, policy) if sure(words, policy) else state.waiting
         new = replace(new, waiting=None)
+    if new.voice is not m.CallerVoice.SILENT and sure(words, policy):
+        return _extend(new, words, policy)
     return _judge(new, words.text, words.confidence, event.at, policy)
+
+
+def _extend(state: TurnState, words: m.Words, policy: TurnPolicy) -> Step:
+    """The caller has gone on: the turn is what they say until they stop ("yes … no wait")."""
+    phase = Phase.HEARING if state.voice is m.CallerVoice.TALKING else Phase.RECOGNISING
+    if state.waiting is not None:  # typed meanwhile
+        words = replace(joined(words, state.waiting, policy), utterance=words.utterance)
+    new = replace(state, phase=phase, waiting=words, turn_utterance=state.utterance)
+    return new, (m.ExtendTurn(new.turn_utterance),)
 
 
 def _hearing_failed(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
@@ -112,7 +127,7 @@ def _started_aside(state: TurnState, event: Event, _policy: TurnPolicy) -> Step:
 
 def _goes_on_aside(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
     assert isinstance(event, m.SpeechGoesOn)
-    if state.holds or state.voice is not m.CallerVoice.TALKING:
+    if state.holds or state.voice is not m.CallerVoice.TALKING or state.utterance == state.ignored:
         return state, ()
     attentive = only_attention(event.text, policy.backchannels)
     words = bool(event.text.strip()) and not attentive
@@ -142,8 +157,9 @@ def _typed_aside(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
 
 
 def _words_aside(state: TurnState, words: m.Words, at: float, policy: TurnPolicy) -> Step:
-    new = replace(state, waiting=words if state.waiting is None else joined(state.waiting, words))
-    if new.phase is Phase.SPEAKING and not new.holds:
+    new = replace(state, waiting=words if state.waiting is None else joined(state.waiting, words, policy))
+    late = words.utterance == state.ignored != 0
+    if new.phase is Phase.SPEAKING and not new.holds and not late:
         return _interrupt(new, at, policy)
     return _released(new, at, policy)
 
@@ -159,13 +175,13 @@ def _key(state: TurnState, event: Event, _policy: TurnPolicy) -> Step:
         return replace(state, since=event.at), ()
     if state.holds:
         return state, ()
-    held = replace(state, paused=True, voice_since=event.at)
+    held = replace(state, paused=True, voice_since=event.at + _KEYS_MORE_S)
     return held, () if state.paused else (m.HoldSpeech(),)
 
 
 def _interrupt(state: TurnState, at: float, policy: TurnPolicy) -> Step:
     """The caller takes the floor: what was heard is noted before anything is thrown away (design D6)."""
-    new, closing = committed(replace(state, paused=False, growing=False), interrupted=True)
+    new, closing = committed(replace(state, paused=False, growing=False, mute=False), interrupted=True)
     new, actions = _floor_free(new, at, policy)
     return new, (m.StopSpeech(), *closing, *actions)
 
@@ -213,12 +229,15 @@ def _grown(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
     failures = 0 if event.understood else state.failures + 1
     after = m.Next.TRANSFER if failures >= policy.max_failures else event.next
     holds = state.holds or event.holds or after is not m.Next.LISTEN
-    return replace(state, growing=False, after=after, failures=failures, holds=holds), ()
+    new = replace(state, growing=False, after=after, failures=failures, holds=holds)
+    return _unspoken(new, event, policy) if state.mute else (new, ())
 
 
-def _answering_failed(state: TurnState, _event: Event, policy: TurnPolicy) -> Step:
+def _answering_failed(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
     if state.phase is Phase.SPEAKING and not state.growing:
         return state, ()
+    if state.mute:
+        return _unspoken(replace(state, growing=False), event, policy)
     return _fail(state, m.Prompt.APOLOGY, policy)
 
 
@@ -244,12 +263,10 @@ def _deaf(state: TurnState, _policy: TurnPolicy) -> Step:
     """Nothing can be heard any more: hand over to a person, now."""
     if state.phase is Phase.SPEAKING and state.after is m.Next.TRANSFER:
         return replace(state, voice=m.CallerVoice.SILENT), ()
-    actions: tuple[m.Action, ...] = ()
-    if state.phase is Phase.SPEAKING:
-        state, closing = committed(state, interrupted=True)
-        actions = (m.StopSpeech(), *closing)
-    new = spoken(replace(state, epoch=state.epoch + 1, voice=m.CallerVoice.SILENT), m.Next.TRANSFER)
-    return new, (*actions, m.SayPrompt(new.epoch, m.Prompt.TRANSFER, new.failures))
+    stop: tuple[m.Action, ...] = (m.StopSpeech(),) if state.phase is Phase.SPEAKING else ()
+    new, closing = committed(state, interrupted=True)
+    new = spoken(replace(new, epoch=new.epoch + 1, voice=m.CallerVoice.SILENT), m.Next.TRANSFER)
+    return new, (*stop, *closing, m.SayPrompt(new.epoch, m.Prompt.TRANSFER, new.failures))
 
 
 # The bot's speech ends
@@ -262,12 +279,14 @@ def _played(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
     if not goes_on:
         return ended(state, planned(state, policy), interrupted=False)
     new, closing = committed(replace(state, silent=0, paused=False), interrupted=False)
-    new, actions = _floor_free(new, event.at, policy)
+    new, actions = _floor_free(new, event.at, policy, early=True)
     return new, (*closing, *actions)
 
 
 def _unspoken(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
     """Go on as planned; a bot that stays without a voice hands over to a person."""
+    if state.growing:  # how to go on is known when the reply is complete
+        return replace(state, mute=True), ()
     if state.after is not m.Next.LISTEN:
         return ended(state, planned(state, policy), interrupted=True)
     if state.silent + 1 >= policy.max_failures:
@@ -277,10 +296,17 @@ def _unspoken(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
     return new, (*closing, *actions)
 
 
-def _floor_free(state: TurnState, at: float, policy: TurnPolicy) -> Step:
-    """What the caller said meanwhile comes first, then what they are saying; else the bot listens."""
+def _floor_free(state: TurnState, at: float, policy: TurnPolicy, *, early: bool = False) -> Step:
+    """What the caller said meanwhile comes first, then what they are saying; else the bot listens.
+
+    Args:
+        state: between two turns.
+        at: now.
+        policy: limits.
+        early: the bot went on speaking after the words that wait.
+    """
     if state.waiting is not None:
-        return _take(replace(state, waiting=None), state.waiting, at, policy)
+        return _take(replace(state, waiting=None), state.waiting, at, policy, early=early)
     if state.voice is m.CallerVoice.TALKING:
         return opened(state, Phase.HEARING)
     if state.voice is m.CallerVoice.RECOGNISING:
@@ -288,11 +314,11 @@ def _floor_free(state: TurnState, at: float, policy: TurnPolicy) -> Step:
     return replace(state, phase=Phase.LISTENING, since=at, turn_utterance=0), ()
 
 
-def _take(state: TurnState, words: m.Words, at: float, policy: TurnPolicy) -> Step:
+def _take(state: TurnState, words: m.Words, at: float, policy: TurnPolicy, *, early: bool = False) -> Step:
     """A turn whose words are known."""
     new, _ = opened(state, Phase.RECOGNISING)
     new = replace(new, turn_utterance=words.utterance)
-    opening = m.OpenTurn(new.turn, words.utterance, words.text, words.confidence)
+    opening = m.OpenTurn(new.turn, words.utterance, words.text, words.confidence, early)
     new, actions = _judge(new, words.text, words.confidence, at, policy)
     return new, (opening, *actions)
 
@@ -309,7 +335,7 @@ def _tick(state: TurnState, at: float, policy: TurnPolicy) -> Step:
     if state.phase is Phase.LISTENING:
         return _idle(state, policy)
     if state.reply is not None:
-        return _deliver(state, state.reply, policy)
+        return _deliver(replace(state, ignored=state.utterance), state.reply, policy)
     return replace(state, filled=True), (m.SayFiller(state.epoch),)
 
 
@@ -321,6 +347,8 @@ def _idle(state: TurnState, policy: TurnPolicy) -> Step:
     return replace(new, holds=False), (m.SayPrompt(new.epoch, prompt, new.idle),)
 
 
+_KEYS_MORE_S = 1.0
+"""Keys hold the bot's speech longer than a voice does: until they are complete, seconds."""
 _BOTS = (Phase.RECOGNISING, Phase.ANSWERING, Phase.SPEAKING)  # it has the floor, or is about to take it
 _HANDLERS: dict[tuple[Phase, type[Event]], Callable[[TurnState, Event, TurnPolicy], Step]] = {
     (Phase.IDLE, m.CallStarted): _greet,

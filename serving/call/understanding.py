@@ -20,6 +20,9 @@ from serving.spoken.unfinished import unfinished
 from serving.spoken.values import Kind, TypedValue
 from serving.telemetry.redaction import Redacted, redact
 
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u02b9\uff07`\u00b4", "'"))
+"""As many characters as before, so that spans stay."""
+
 
 @dataclass(frozen=True, slots=True)
 class Understood:
@@ -49,20 +52,21 @@ def understand(
     turn: HeardTurn, state: DialogueState, tagger: IntentTagger, box: Toolbox, laps: Laps
 ) -> Understood:
     """Read a turn; each stage is marked in `laps`."""
-    values = _values(turn.text, state, currency=box.currency, today=box.today())
+    text = turn.text.translate(_APOSTROPHES)
+    values = _values(text, state, currency=box.currency, today=box.today())
     laps.mark("parse")
-    tag = tagger.tag(turn.text)
+    tag = tagger.tag(text)
     laps.mark("intent")
-    redacted = redact(turn.text, values, known=state.placeholders, expecting=_goes_on(state))
-    key = box.signer.sign(turn.text)
-    facets = box.signer.lexicon.found(turn.text)
+    redacted = redact(text, values, known=state.placeholders, expecting=_goes_on(state))
+    key = box.signer.sign(text)
+    facets = box.signer.lexicon.found(text)
     user = UserTurn(redacted.text, tag, redacted.values, facets, policy.task_of(tag, values, state.pending))
     after = replace(
         state,
         turns=(*state.turns, user),
         values=(*state.values, *redacted.values),
         placeholders=redacted.placeholders,
-        unfinished=unfinished(turn.text, values, state.unfinished),
+        unfinished=unfinished(text, values, state.unfinished),
     )
     laps.mark("redact")
     return Understood(
@@ -73,7 +77,7 @@ def understand(
         user=user,
         signature=key,
         personal=any(value.personal for value in redacted.values),
-        points_back=bool(state.turns) and box.signer.lexicon.points_back(turn.text),
+        points_back=bool(state.turns) and box.signer.lexicon.points_back(text),
         state=after,
         say=turn.say,
     )

@@ -1,4 +1,7 @@
-"""Where `monitor-session` looks: at a server over HTTP, or straight into the Redis and database it shares."""
+"""Where `monitor-session` looks: at a server over HTTP, or straight into the Redis and database it shares.
+
+What a server or Redis that does not answer cannot tell of ended calls, the database tells.
+"""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from serving.cli.server_url import answer_of, checked, client, server_url, silent
-from serving.errors import MissingError, UnavailableError
+from serving.errors import MissingError, UnavailableError, VoicebotError
 from serving.plain import plain
 from serving.services.sharing import redis_url
 
@@ -50,10 +53,16 @@ class CallSource(Protocol):
 
 
 def open_source(settings: "Settings", url: str) -> CallSource:
-    """The server that is named; else the shared state, where servers share one; else the settings' server."""
-    if not url and redis_url(settings):
-        return SharedCalls(settings)
-    return ServerCalls(server_url(settings, url))
+    """The server that is named; else the shared state, where servers share one; else the settings' server.
+
+    Ended calls of the last two are found in the settings' database while these do not answer.
+    """
+    if url:
+        return ServerCalls(server_url(settings, url))
+    records = RecordsHere(settings)
+    if redis_url(settings):
+        return BackedCalls(SharedCalls(settings), records, advice="Or name a server with --url.")
+    return BackedCalls(ServerCalls(server_url(settings)), records)
 
 
 class ServerCalls:
@@ -159,13 +168,47 @@ def _events_of(lines: Iterator[str]) -> Iterator[_Event]:
             event.text = value
 
 
+class RecordsHere:
+    """The call records in the database that the settings name; a look at it does not make one."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self._settings = settings
+
+    def record(self, call_id: str) -> dict[str, Any] | None:
+        """What is on record of a call; None where nothing is."""
+        with self.opened() as store:
+            try:
+                return cast("dict[str, Any]", plain(store.call(call_id))) if store else None
+            except MissingError:
+                return None
+
+    @contextmanager
+    def opened(self) -> "Iterator[CallStore | None]":
+        """The database, where there is one."""
+        from serving.call.store import CallStore
+
+        if self._settings.database_url is None and not _default_database(self._settings).is_file():
+            yield None
+            return
+        store = CallStore(self._settings.records_url)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def _default_database(settings: "Settings") -> Path:
+    return Path(settings.records_url.removeprefix("sqlite:///"))
+
+
 class SharedCalls:
     """What the Redis and the database of the servers hold; no server is asked."""
 
     def __init__(self, settings: "Settings") -> None:
         from serving.services.sharing import open_live_state
 
-        self._settings = settings
+        self._timezone = settings.timezone
+        self._records = RecordsHere(settings)
         self._state = open_live_state(settings)
 
     def calls(self) -> list[dict[str, Any]]:
@@ -184,43 +227,95 @@ class SharedCalls:
 
     def record(self, call_id: str) -> dict[str, Any] | None:
         """See `CallSource.record`."""
-        with self._records() as store:
-            try:
-                return cast("dict[str, Any]", plain(store.call(call_id))) if store else None
-            except MissingError:
-                return None
+        return self._records.record(call_id)
 
     def stats(self) -> dict[str, Any]:
         """See `CallSource.stats`."""
         from serving.services.call_stats import stats_now
 
-        with self._records() as store:
+        with self._records.opened() as store:
             if store is None:
                 raise MissingError(
                     "There are no call records here.",
                     advice="Set VOICEBOT_DATABASE_URL as the servers have it.",
                 )
-            figures = stats_now(self._state, store, timezone=self._settings.timezone)
+            figures = stats_now(self._state, store, timezone=self._timezone)
         return cast("dict[str, Any]", plain(figures))
 
     def close(self) -> None:
         """See `CallSource.close`."""
         self._state.close()
 
-    @contextmanager
-    def _records(self) -> "Iterator[CallStore | None]":
-        """The database; a look at it does not make one."""
-        from serving.call.store import CallStore
 
-        if self._settings.database_url is None and not _default_database(self._settings).is_file():
-            yield None
-            return
-        store = CallStore(self._settings.records_url)
+class BackedCalls:
+    """A source, and the records for calls that ended while the source does not answer.
+
+    Args:
+        source: asked first.
+        records: where calls that ended are found otherwise.
+        advice: what else helps where the source does not answer; added to its own.
+    """
+
+    def __init__(self, source: CallSource, records: RecordsHere, advice: str = "") -> None:
+        self._source = source
+        self._records = records
+        self._advice = advice
+
+    def calls(self) -> list[dict[str, Any]]:
+        """See `CallSource.calls`."""
+        with self._advised():
+            return self._source.calls()
+
+    def live(self, call_id: str) -> dict[str, Any] | None:
+        """See `CallSource.live`; None also for a call that ended while the source does not answer."""
+        with self._advised():
+            try:
+                return self._source.live(call_id)
+            except UnavailableError:
+                if not self._ended(call_id):
+                    raise
+                return None
+
+    def states(self, call_id: str) -> Iterator[dict[str, Any]]:
+        """See `CallSource.states`; none for a call that ended while the source does not answer."""
+        with self._advised():
+            try:
+                yield from self._source.states(call_id)
+            except UnavailableError:
+                if not self._ended(call_id):
+                    raise
+
+    def record(self, call_id: str) -> dict[str, Any] | None:
+        """See `CallSource.record`."""
+        with self._advised():
+            try:
+                return self._source.record(call_id)
+            except UnavailableError:
+                record = self._ended(call_id)
+                if not record:
+                    raise
+                return record
+
+    def stats(self) -> dict[str, Any]:
+        """See `CallSource.stats`."""
+        with self._advised():
+            return self._source.stats()
+
+    def close(self) -> None:
+        """See `CallSource.close`."""
+        self._source.close()
+
+    def _ended(self, call_id: str) -> dict[str, Any] | None:
+        """The record of a call that has ended; one that has not may still be in progress."""
         try:
-            yield store
-        finally:
-            store.close()
+            record = self._records.record(call_id)
+        except VoicebotError:  # that the source does not answer is what counts
+            return None
+        return record if record and record["ending"] else None
 
-
-def _default_database(settings: "Settings") -> Path:
-    return Path(settings.records_url.removeprefix("sqlite:///"))
+    @contextmanager
+    def _advised(self) -> Iterator[None]:
+        try:
+            yield
+        except UnavailableError as error:
+            raise UnavailableError(error.message, advice=f"{error.advice} {self._advice}".strip()) from error

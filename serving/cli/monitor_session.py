@@ -39,6 +39,8 @@ def monitor_session(
 ) -> None:
     """Look at calls without touching them; a call that ended is shown from the records.
 
+    Without --url these are found in the database of the settings also where no server runs.
+
     Exit codes: 0 shown, 2 bad input, 3 no such call, 4 the server, Redis or the database does not answer.
     """
     with command_errors():

@@ -23,7 +23,7 @@ def orchestrator_health(
     timeout: Annotated[float, typer.Option(min=0.1, max=60.0, help="How long to wait, seconds.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the server says as JSON.")] = False,
 ) -> None:
-    """Ask a server how it is: adapter, engines, calls, whether it drains, and what it depends on.
+    """Ask a server how it is: whether it takes calls, adapter, engines, work that hangs, what it depends on.
 
     Exit codes: 0 well, 1 degraded or draining, 2 bad input, 4 it does not answer.
     """
@@ -47,7 +47,7 @@ def orchestrator_health(
 
 
 def well(health: "Mapping[str, Any]") -> bool:
-    """Whether a server takes calls and reaches all that it needs."""
+    """Whether a server is neither degraded nor draining; all lines may be busy."""
     gone = any(health.get(name) is False for name in ("redis", "database"))
     return health["status"] == "ok" and not health.get("draining") and not gone
 
@@ -58,6 +58,10 @@ def _rows(health: "Mapping[str, Any]") -> list[tuple[str, object]]:
         label = name.replace("_", " ")
         if name == "engines" and isinstance(value, list):
             rows += [(f"engine, {_of(item, 'role')}", _engine(item)) for item in value]
+        elif name == "ready":
+            rows.append(("takes calls", "yes" if value else f"no: {health.get('not_ready_because', '–')}"))
+        elif name == "not_ready_because":
+            continue
         elif name in {"redis", "database"}:
             rows.append((label, {True: "answers", False: "does not answer"}.get(value, "not used")))
         elif isinstance(value, bool):

@@ -20,8 +20,9 @@ def replay_session(
 ) -> None:
     """Replay a call on a virtual clock, from its sound where it was kept, else from its transcripts.
 
-    Nothing is recorded and nothing is done at the bank. Exit codes: 0 nothing differs, 1 something does,
-    2 bad input, 3 no such call or something is missing, 4 the database does not answer.
+    Nothing is recorded and nothing is done at the bank. Something else stands for what the record has
+    redacted; what cannot be replayed is noted, and is no difference. Exit codes: 0 nothing differs, 1
+    something does, 2 bad input, 3 no such call or something is missing, 4 the database does not answer.
     """
     with command_errors():
         from serving.settings import Settings
@@ -39,6 +40,7 @@ def replay_session(
                 "adapter": replayed.adapter,
                 "turns": len(replayed.turns),
                 "differences": replayed.differences,
+                "notes": replayed.notes,
             }
         )
     else:
@@ -71,6 +73,8 @@ def _show(replayed: "Replayed") -> None:
         f"Call {call.call_id} of {call.started_at:%Y-%m-%d %H:%M} UTC, {len(call.turns)} turns, "
         f"replayed from {replayed.source}; adapter then {call.adapter}, now {replayed.adapter}."
     )
+    for note in replayed.notes:
+        console.print(note, markup=False)
     if not replayed.differences:
         console.print("Nothing is decided differently.")
         return

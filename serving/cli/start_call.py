@@ -1,5 +1,6 @@
 """`start-call`: one call from files, typed lines or a script, or a server for many."""
 
+import os
 import sys
 from collections.abc import Iterator
 from io import TextIOWrapper
@@ -27,7 +28,13 @@ def start_call(
     text: Annotated[bool, typer.Option("--text", help="Type the caller's turns, one a line.")] = False,
     script: Annotated[str, typer.Option(help="A script of data/calls, spoken by a synthetic caller.")] = "",
     typed: Annotated[bool, typer.Option("--typed", help="With --script: type it instead.")] = False,
-    serve: Annotated[bool, typer.Option("--serve", help="Serve typed calls over HTTP.")] = False,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve",
+            help="Serve the page, live calls from browsers and telephones, and typed calls over HTTP.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the call's record as JSON at the end.")
     ] = False,
@@ -46,7 +53,7 @@ def start_call(
         if typed and not script:
             raise InvalidInputError("--typed belongs to --script; to type the turns yourself, use --text.")
         if as_json and serve:
-            raise InvalidInputError("--json prints one call's record; --serve answers over HTTP.")
+            raise InvalidInputError("--json prints one call's record; --serve takes many calls.")
         from serving.settings import Settings
         from serving.telemetry.logs import configure_logs
 
@@ -55,9 +62,21 @@ def start_call(
         if serve:
             from serving.services.orchestrator import serve as serve_http
 
-            serve_http(settings)
+            serve_http(settings, listening=_tell_page)
         else:
             _one_call(settings, wavs, script, typed=typed or text, as_json=as_json)
+
+
+def _tell_page(url: str) -> None:
+    """Say on stderr where the page is; logs go to a file."""
+    from rich.console import Console
+    from rich.text import Text
+
+    # Rich itself keeps bold and dim under NO_COLOR.
+    styled = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    console = Console(stderr=True, highlight=False, color_system="auto" if styled else None, soft_wrap=True)
+    line = Text.assemble("Calls are taken; the page is at ", (url, "bold"), " (Ctrl-C ends).")
+    console.print(line)
 
 
 def _one_call(settings: "Settings", wavs: list[Path], script: str, *, typed: bool, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """A server that lets calls end before it stops: told to, it takes no more and waits for those in progress."""
 
 import logging
+import socket
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -30,6 +31,7 @@ class DrainingServer(uvicorn.Server):
         live: the live calls.
         drain_s: how long calls in progress may go on, seconds.
         on_drain: called once when no more calls are to be taken.
+        on_start: called once when callers are listened to.
         now: monotonic seconds.
     """
 
@@ -40,15 +42,23 @@ class DrainingServer(uvicorn.Server):
         drain_s: float,
         *,
         on_drain: Callable[[], None] = lambda: None,
+        on_start: Callable[[], None] = lambda: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(config)
         self._live = live
         self._drain_s = drain_s
         self._on_drain = on_drain
+        self._on_start = on_start
         self._now = now
         self._asked: float | None = None
         self._ended: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._on_start()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop now; uvicorn asks ten times a second."""

@@ -73,7 +73,7 @@ class LiveCalls:
         state: slots, shared with other servers where it is Redis.
         most: calls at a time.
         counted: told the number of calls whenever it changes.
-        refused: told why a caller was turned away: `full` or `draining`.
+        refused: told why a caller was turned away: one of `serving.telemetry.metrics.REFUSALS`.
     """
 
     def __init__(
@@ -108,6 +108,11 @@ class LiveCalls:
         """No more calls are taken."""
         return self._state.draining
 
+    @property
+    def full(self) -> bool:
+        """All slots are taken by this server's own calls."""
+        return len(self) >= self._most
+
     async def admit(self) -> str:
         """Take a slot and return the new call's id; `leave` gives it back.
 
@@ -122,7 +127,7 @@ class LiveCalls:
         except BaseException as error:
             self._slots.discard(call_id)
             if isinstance(error, UnavailableError):
-                self._refused("draining" if self.draining else "full")
+                self._refused(_reason(error))
             raise
         self._counted(len(self))
         return call_id
@@ -189,5 +194,11 @@ class LiveCalls:
         """What this server knows by itself, before the shared state is asked."""
         if self.draining:
             raise lines_closing()
-        if len(self) >= self._most:
+        if self.full:
             raise all_lines_busy()
+
+
+def _reason(error: UnavailableError) -> str:
+    """Why a caller was turned away, from what the caller is told."""
+    known = {lines_closing().message: "draining", all_lines_busy().message: "full"}
+    return known.get(error.message, "unavailable")

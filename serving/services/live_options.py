@@ -14,9 +14,9 @@ _PORTS = {"http": 80, "https": 443}
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveOptions:
-    """Settings of the live server, with the names that they have in `Settings`.
+    """Settings of the live server, with the names and the defaults that they have in `Settings`.
 
     Attributes:
         host: the address that the server listens on.
@@ -30,15 +30,15 @@ class LiveOptions:
         twilio_transfer_to: number that callers are connected with who want a person (E.164).
     """
 
-    host: str = "127.0.0.1"
-    locale: str = "en-US"
-    max_calls: int = 50
-    drain_s: float = 60.0
-    public_url: str = ""
-    allowed_origins: tuple[str, ...] = ()
-    twilio_auth_token: SecretStr | None = None
-    twilio_unsigned: bool = False
-    twilio_transfer_to: str = ""
+    host: str
+    locale: str
+    max_calls: int
+    drain_s: float
+    public_url: str
+    allowed_origins: tuple[str, ...]
+    twilio_auth_token: SecretStr | None
+    twilio_unsigned: bool
+    twilio_transfer_to: str
 
     @property
     def token(self) -> str:
@@ -57,11 +57,8 @@ class LiveOptions:
 
 
 def options_of(settings: "Settings") -> LiveOptions:
-    """What the settings say; what they do not know keeps its default."""
-    known = type(settings).model_fields
-    return LiveOptions(
-        **{field.name: getattr(settings, field.name) for field in fields(LiveOptions) if field.name in known}
-    )
+    """What the settings say."""
+    return LiveOptions(**{field.name: getattr(settings, field.name) for field in fields(LiveOptions)})
 
 
 def may_open(origin: str | None, host: str, options: LiveOptions) -> bool:

@@ -9,7 +9,6 @@ import contextlib
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,14 +25,17 @@ from serving.call.faults import fault
 from serving.call.line import Line
 from serving.call.live_background import BackgroundState
 from serving.call.live_state import LiveSnapshot
+from serving.call.pools import WorkPools
 from serving.call.retention import try_to_expire
 from serving.call.runtime import Runtime
 from serving.call.scheduler import AsyncScheduler, favour_the_loop
 from serving.call.warming import warm_voice
-from serving.errors import Category, InvalidInputError, UnavailableError, VoicebotError
+from serving.errors import Category, InvalidInputError, VoicebotError
 from serving.plain import plain
 from serving.services.draining import DrainingServer, uvicorn_config
 from serving.services.headers import SecurityHeaders
+from serving.services.health import Health, Threads, add_health_routes
+from serving.services.listening import bound, place_of, written
 from serving.services.live_calls import LiveCaller, LiveCalls, OpenLive
 from serving.services.live_options import LiveOptions, options_of
 from serving.services.live_server import add_live_routes
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
 
 _MAX_TEXT = 20_000
 """Characters of a request; the call's own, lower limit answers politely."""
-_THREADS = 32
-"""Engines of all live calls work on these; one that hangs keeps its thread."""
 _HOUSEKEEPING_S = 30.0
 _ROUNDS_TO_SWEEP = 120
 """Housekeeping's rounds from one search for lost calls to the next: an hour."""
@@ -85,6 +85,7 @@ def create_app(
     *,
     routers: Sequence[APIRouter] = (),
     reachable: Callable[[], Mapping[str, bool]] = dict,
+    threads: Threads | None = None,
 ) -> FastAPI:
     """The application around a runtime that somebody else opens and closes.
 
@@ -92,9 +93,10 @@ def create_app(
         runtime: what all calls share.
         calls: typed calls in progress.
         live: live calls in progress; without it no sockets and no page are served.
-        options: what is set about live calls.
+        options: what is set about live calls; default: what the runtime's settings say.
         routers: further routes, whose errors are explained as all others.
         reachable: whether what the server depends on answers, by its name; asked at each health check.
+        threads: those that live calls work on.
     """
 
     @asynccontextmanager
@@ -116,20 +118,7 @@ def create_app(
         said = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}." for item in error.errors()]
         return _explained(InvalidInputError(" ".join(said), advice="docs/operations.md shows what is sent."))
 
-    # These two do nothing slow, and must answer while every worker thread waits for a turn.
-    @app.get("/healthz")
-    async def health() -> dict[str, Any]:
-        served = runtime.adapter.current
-        return {
-            "status": "ok",
-            "adapter": served.version,
-            "adapter_source": served.source,
-            "cache_generation": runtime.cache.generation(),
-            "engines": plain(runtime.choices),
-            "active_calls": len(calls) + (len(live) if live else 0),
-            "draining": live.draining if live else False,
-            **reachable(),
-        }
+    add_health_routes(app, Health(runtime, calls, live, reachable, threads))
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -139,7 +128,7 @@ def create_app(
     for router in routers:
         app.include_router(router)
     if live is not None:
-        add_live_routes(app, live, options or LiveOptions())
+        add_live_routes(app, live, options or options_of(runtime.settings))
     return app
 
 
@@ -166,29 +155,34 @@ def _explained(error: VoicebotError) -> JSONResponse:
     return JSONResponse(body, status_code=_STATUS[error.category])
 
 
-def serve(settings: "Settings") -> None:
+def serve(settings: "Settings", listening: Callable[[str], None] = lambda _url: None) -> None:
     """Run the server until it is stopped: live calls may come to their end, typed ones are ended.
 
+    Args:
+        settings: of this installation.
+        listening: told the address of the page, as this machine reaches it, when calls are taken.
+
     Raises:
-        UnavailableError: its address is in use.
+        UnavailableError: its address is in use, or none of this machine's.
     """
     favour_the_loop()
     options = options_of(settings)
     with (
-        _bound(settings) as listener,
+        bound(settings.host, settings.port) as listener,
         contextlib.closing(BackgroundState(open_live_state(settings))) as state,
         Runtime(settings, voice=True, writes=open_idempotency_store(settings)) as runtime,
         Reachability(_dependencies(settings, runtime, state)) as reach,
-        _threads() as pool,
+        contextlib.closing(WorkPools(options.max_calls)) as pools,
     ):
         gauge = runtime.metrics.active_calls
+        runtime.metrics.hung_work.set_function(lambda: pools.hung)
 
         def count(_number: int) -> None:
             gauge.set(len(calls) + len(live))
 
         calls = OpenCalls(counted=count)
         live = LiveCalls(
-            _opener(runtime, state, pool),
+            _opener(runtime, state, pools),
             state,
             most=options.max_calls,
             counted=count,
@@ -197,23 +191,21 @@ def serve(settings: "Settings") -> None:
         watching = monitoring(
             state, runtime.records, timezone=settings.timezone, closing=lambda: server.should_exit
         )
-        app = create_app(runtime, calls, live, options, routers=[watching], reachable=reach.now)
-        server = DrainingServer(uvicorn_config(app), live, options.drain_s, on_drain=calls.refuse_more)
+        app = create_app(
+            runtime, calls, live, options, routers=[watching], reachable=reach.now, threads=pools
+        )
+
+        def started() -> None:
+            logger.info("listens on {}", written(*listener.getsockname()[:2]))
+            listening(f"http://{place_of(listener)}/")
+
+        server = DrainingServer(
+            uvicorn_config(app), live, options.drain_s, on_drain=calls.refuse_more, on_start=started
+        )
         threading.Thread(target=warm_voice, args=(runtime,), name="warm voice", daemon=True).start()
-        with stopped_by_sigterm(), _housekeeping(runtime, calls):
-            logger.info("listens on {}:{}", *listener.getsockname()[:2])
-            with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it has stopped
-                server.run(sockets=[listener])
-
-
-@contextmanager
-def _threads() -> Iterator[Executor]:
-    """Threads for the engines of live calls; one that hangs is not waited for, records must be closed."""
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # uvicorn raises KeyboardInterrupt again when it has stopped
+        with stopped_by_sigterm(), _housekeeping(runtime, calls), contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
 
 
 def _dependencies(
@@ -226,9 +218,9 @@ def _dependencies(
     return checks
 
 
-def _opener(runtime: Runtime, state: BackgroundState, pool: Executor) -> OpenLive:
+def _opener(runtime: Runtime, state: BackgroundState, pools: WorkPools) -> OpenLive:
     """Live calls of a runtime, each with a clock of its own on the event loop that carries it."""
-    here = runtime.settings.server_name
+    here = runtime.settings.server_name or socket.gethostname()
 
     def publish(snapshot: LiveSnapshot) -> None:
         state.publish(replace(snapshot, server=here))
@@ -236,7 +228,7 @@ def _opener(runtime: Runtime, state: BackgroundState, pool: Executor) -> OpenLiv
     def open_call(line: Line, *, call_id: str, caller_id: str, closed: Callable[[], None]) -> LiveCaller:
         return runtime.open_live(
             line,
-            AsyncScheduler(pool),
+            AsyncScheduler(pools),
             call_id=call_id,
             caller_id=caller_id,
             changed=publish,
@@ -244,27 +236,6 @@ def _opener(runtime: Runtime, state: BackgroundState, pool: Executor) -> OpenLiv
         )
 
     return open_call
-
-
-@contextmanager
-def _bound(settings: "Settings") -> Iterator[socket.socket]:
-    """The server's socket, taken before anything is loaded; it listens when uvicorn takes it over.
-
-    Raises:
-        UnavailableError: the address is in use, or none of this machine's.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((settings.host, settings.port))
-        except (OSError, UnicodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no host name"
-            raise UnavailableError(
-                f"The server cannot have {settings.host}:{settings.port}: {why}.",
-                advice="Stop what uses that port, or set VOICEBOT_PORT to another (and VOICEBOT_HOST).",
-            ) from error
-        yield listener
 
 
 @contextmanager

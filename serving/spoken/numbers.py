@@ -113,6 +113,8 @@ def _with_fraction(reading: Reading, number: Number) -> Number:
         return number
     scale = 1 if number.tail else magnitude(words, after - 1) or 1
     value = number.value + found[0] * scale
+    if value >= LARGEST:
+        return number
     return replace(number, last=found[1], value=value, digits="", shape=Shape.QUANTITY, tail=0)
 
 

@@ -40,15 +40,15 @@ def _hush_group(reading: Reading, index: int) -> None:
     if not (counted or named) or not sure or not _digits(reading, at) or not _digits(reading, at + 1):
         return
     if words[index] in _LEADING or _after_digits(reading, index):
-        words[index:at] = [_SOUND] * (at - index)
+        reading.reword(index, at, _SOUND)
         if index and words[index - 1] == "the":
-            words[index - 1] = _SOUND
+            reading.reword(index - 1, index, _SOUND)
 
 
 def _hush_part(reading: Reading, index: int) -> None:
     """As in "plus one | area code | four one five": only inside of a number."""
     if _after_digits(reading, index) and _digits(reading, index + 2):
-        reading.words[index : index + 2] = [_SOUND] * 2
+        reading.reword(index, index + 2, _SOUND)
 
 
 def _row(reading: Reading, at: int) -> int:

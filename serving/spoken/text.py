@@ -61,8 +61,12 @@ class Reading:
 
     def blank(self, first: int, last: int) -> None:
         """Take tokens out of play."""
+        self.reword(first, last, "")
+
+    def reword(self, first: int, last: int, word: str) -> None:
+        """Read another word in place of each of the tokens; it is no figure, whatever stood there."""
         for index in range(first, last):
-            self.words[index] = ""
+            self.words[index] = word
             self.written[index] = False
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 
+from serving.errors import InvalidInputError
 from serving.spoken.lexicon import VULGAR
 from serving.spoken.parser import parse
 from serving.spoken.say import (
@@ -77,6 +78,14 @@ def _plain_digits(text: str) -> str:
 
 
 def _words(value: TypedValue, span: str) -> str:
+    """The words of one value, or of its figures one after the other where there are none for so much."""
+    try:
+        return _value_words(value, span)
+    except InvalidInputError:
+        return _loose(span.replace("-", " "))
+
+
+def _value_words(value: TypedValue, span: str) -> str:
     """The words of one value; units that stand in the text as words are kept."""
     match value.kind, value.value:
         case Kind.MONEY, Decimal() as amount if _SIGNS.search(span):

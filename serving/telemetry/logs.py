@@ -15,7 +15,7 @@ from loguru import logger
 
 from serving.errors import UnavailableError
 from serving.telemetry.attributes import trace_id_of
-from serving.telemetry.redaction import scrub
+from serving.telemetry.scrubbing import scrub
 
 if TYPE_CHECKING:
     import loguru

@@ -1,9 +1,9 @@
 """Prometheus metrics, read from the finalised turn and call records and from nothing else.
 
-Only what no record tells (calls in progress, calls refused, writes that failed, the event loop's lag) is told
-by the server itself. Labels are arms, adapters, engines and our own words for what was decided, never a call
-or a person, and each label takes a limited number of values. Each `TurnMetrics` has a registry of its own,
-so that two servers in one process (tests) do not share counters.
+Only what no record tells (calls in progress, calls refused, work that hangs, writes that failed, the event
+loop's lag) is told by the server itself. Labels are arms, adapters, engines and our own words for what was
+decided, never a call or a person, and each label takes a limited number of values. Each `TurnMetrics` has a
+registry of its own, so that two servers in one process (tests) do not share counters.
 """
 
 import threading
@@ -24,8 +24,8 @@ _LAG_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0,
 """Around 20 ms, one frame of sound."""
 MOST_VALUES = 100
 """Different values of one label; further ones are counted as `other`."""
-REFUSALS = ("full", "draining")
-"""Why a call was not taken: all lines busy, or the server stops."""
+REFUSALS = ("full", "draining", "unavailable")
+"""Why a call was not taken: all lines busy, the server stops, or the shared state is out of reach."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -35,6 +35,7 @@ class TurnMetrics:
     Attributes:
         registry: all metrics of this server.
         active_calls: calls in progress; set by whoever admits them.
+        hung_work: work of live calls that was given up and still occupies a thread; asked of its threads.
         record_failures: writes of records that failed.
         loop_lag: see `serving.telemetry.loop_lag`.
     """
@@ -102,6 +103,11 @@ class TurnMetrics:
             "record_failures_total", "Writes of call records that failed and were kept for later."
         )
         self.active_calls = Gauge("voicebot_active_calls", "Calls in progress.", registry=self.registry)
+        self.hung_work = Gauge(
+            "voicebot_hung_work",
+            "Work of live calls that was given up and still occupies a thread.",
+            registry=self.registry,
+        )
         self.loop_lag = self._histogram(
             "event_loop_lag_seconds", "How late the event loop wakes who sleeps on it.", _LAG_SECONDS
         )

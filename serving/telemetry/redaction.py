@@ -11,24 +11,18 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, time
-from decimal import Decimal
-from enum import Enum
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from serving.errors import IntegrityError, InvalidInputError, RefusedError, UnavailableError
 from serving.files import make_folder, write_once, writing_to
 from serving.spoken.given_names import EVERYDAY_NAMES
 from serving.spoken.parser import parse
 from serving.spoken.people import NO_NAMES
-from serving.spoken.runs import is_card
 from serving.spoken.values import Kind, TypedValue, Value
 
 if TYPE_CHECKING:
-    import loguru
-
     from serving.settings import Settings
 
 KEY_FILE = "pii.key"
@@ -318,54 +312,3 @@ def _merged(values: Sequence[TypedValue], others: Iterable[TypedValue]) -> list[
         if not merged or merged[-1].end <= other.start:
             merged.append(other)
     return [*merged, *values[at:]]
-
-
-_NOBODYS = re.compile(
-    r"(?=[0-9-]*[a-f])[0-9a-f]{16,64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.]{5,16}(?:Z|[+-][0-9:]{4,6})?)?"
-)
-"""Trace ids, UUIDs and time stamps in a log record's fields."""
-_DEEPEST = 6
-
-
-def scrub(record: "loguru.Record") -> None:
-    """Loguru patcher: no personal value in a record's message, fields or exception.
-
-    Install with `logger.configure(patcher=scrub)`, and sinks with `diagnose=False`: variables that loguru
-    shows beside a traceback are read after this.
-    """
-    record["message"] = redact(record["message"]).text
-    for name, value in record["extra"].items():
-        record["extra"][name] = _scrubbed(value, 0)
-    exception = record["exception"]
-    if exception is not None and exception.value is not None and _tells(exception.value):
-        safe = type(type(exception.value).__name__, (Exception,), {})(redact(str(exception.value)).text)
-        record["exception"] = exception._replace(type=type(safe), value=safe)
-
-
-def _tells(error: BaseException | None) -> bool:
-    """Whether an exception or one that led to it carries a personal value."""
-    for _ in range(_DEEPEST):
-        if error is None:
-            return False
-        if contains_personal(str(error)):
-            return True
-        error = error.__cause__ or error.__context__
-    return True
-
-
-def _scrubbed(value: Any, depth: int) -> Any:
-    """A field of a log record without personal values; containers are copied."""
-    if isinstance(value, str):
-        return value if _NOBODYS.fullmatch(value) else redact(value).text
-    if isinstance(value, TypedValue):
-        return f"<{value.kind}>" if value.personal else value.canonical()
-    if value is None or isinstance(value, bool | float | Decimal | date | time | UUID | Enum | PurePath):
-        return value
-    if isinstance(value, int):
-        return f"<{Kind.CARD}>" if is_card(str(value)) else value
-    if depth < _DEEPEST and isinstance(value, Mapping) and not isinstance(value, Placeholders):
-        return {_scrubbed(key, depth + 1): _scrubbed(item, depth + 1) for key, item in value.items()}
-    if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
-        return [_scrubbed(item, depth + 1) for item in value]
-    return redact(str(value)).text

@@ -23,7 +23,6 @@ from serving.call.runtime import Runtime
 from serving.call.scheduler import AsyncScheduler
 from serving.services.draining import DrainingServer, uvicorn_config
 from serving.services.live_calls import LiveCalls
-from serving.services.live_options import LiveOptions
 from serving.services.open_calls import OpenCalls
 from serving.services.orchestrator import create_app
 from serving.speech.engines import caller_tts
@@ -71,7 +70,7 @@ def served(finished_circle: Circle) -> Iterator[Served]:
             )
 
         live = LiveCalls(open_call, state, most=2)
-        app = create_app(runtime, OpenCalls(counted=lambda _number: None), live, LiveOptions())
+        app = create_app(runtime, OpenCalls(counted=lambda _number: None), live)
         app.add_api_route(f"/{TAP}", lambda: FileResponse(TESTS / TAP, media_type="text/javascript"))
         server = DrainingServer(uvicorn_config(app), live, 1.0)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

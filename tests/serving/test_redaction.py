@@ -27,8 +27,8 @@ from serving.telemetry.redaction import (
     keyed_hash,
     load_pii_key,
     redact,
-    scrub,
 )
+from serving.telemetry.scrubbing import scrub
 from tests.serving.permissions import folder_of_all, without_rights
 
 CARD = "4111111111111111"
@@ -365,6 +365,50 @@ def test_log_fields_that_are_nobodys_stay_as_they_are(logged: list[str]) -> None
     assert {name: record["extra"][name] for name in ("trace_id", "call_id", "when", "tokens")} == {
         name: fields[name] for name in ("trace_id", "call_id", "when", "tokens")
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listens on 127.0.0.1:8080",
+        "Redis at 127.0.0.1:6379 does not answer (ConnectionError).",
+        "Redis at 10.12.13.14:6379: gone",
+        "calls are taken at http://192.168.100.200:8080/static/",
+        "listens on [::1]:8080.",
+        "http://[2001:db8::ff00:42:8329]:443/ answers",
+    ],
+)
+def test_where_a_server_listens_is_readable_in_the_log(logged: list[str], text: str) -> None:
+    logger.bind(error=text).info(text)
+    try:
+        raise ConnectionError(f"{text} {CARD}")
+    except ConnectionError:
+        logger.exception("failed")
+    assert [json.loads(line)["record"]["message"] for line in logged] == [text, "failed"]
+    assert json.loads(logged[0])["record"]["extra"]["error"] == text
+    assert json.loads(logged[1])["record"]["exception"]["value"] == f"{text} <card>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"127.0.0.1:8080 {CARD}",
+        f"account 12345678 at 127.0.0.1:8080, card {CARD}",
+        "the account is 999.888.777.666:1111",
+        "the account is 127.0.0.1:99999",
+        "the account is 127.0.0.1.8:8080",
+        "[4111:1111:1111:1111::]:80",
+    ],
+)
+def test_a_place_in_a_log_hides_no_personal_value_beside_or_in_it(logged: list[str], text: str) -> None:
+    logger.info(text)
+    message = json.loads(logged[0])["record"]["message"]
+    assert "<" in message
+    assert not any(part in message for part in ("4111", "12345678", "888", "99999", "1.8"))
+
+
+def test_only_logs_let_places_through() -> None:
+    assert redact("it is 127.0.0.1:8080").text == "it is <account>"
 
 
 def test_an_exception_in_the_log_tells_no_personal_value(logged: list[str]) -> None:

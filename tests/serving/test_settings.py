@@ -288,3 +288,50 @@ def test_a_time_zone_that_nobody_knows_is_one_clear_error(name: str) -> None:
     assert said.startswith("Setting 'timezone':")
     assert "IANA" in said
     assert len(said) < 200
+
+
+# Pages that may open a line
+
+
+@pytest.mark.parametrize(
+    ("written", "origins"),
+    [
+        ("https://desk.example", ("https://desk.example",)),
+        ("https://desk.example , http://10.0.0.3:8443,", ("https://desk.example", "http://10.0.0.3:8443")),
+        ('["https://desk.example", "http://[::1]:80"]', ("https://desk.example", "http://[::1]:80")),
+        (" , ", ()),
+    ],
+)
+def test_origins_stand_in_the_environment_with_commas_between_them(
+    monkeypatch: pytest.MonkeyPatch, written: str, origins: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("VOICEBOT_ALLOWED_ORIGINS", written)
+    assert Settings.load().allowed_origins == origins
+
+
+def test_origins_are_a_list_in_the_file(folder: Path) -> None:
+    (folder / "voicebot.toml").write_text('allowed_origins = ["https://a.example", "https://b.example"]\n')
+    assert Settings.load().allowed_origins == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "desk.example", "https://", "https://desk.example/page", "https://desk.example/", "ftp://desk.example",
+        "https://u:p@desk.example", "https://desk.example:99999", "https://desk.example:", "https://a b",
+        "null", "https://*.example", "https://desk.example?x", "https://[", "[1", "[1]", "{}",
+    ],
+)  # fmt: skip
+def test_what_no_browser_sends_as_an_origin_is_refused(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    monkeypatch.setenv("VOICEBOT_ALLOWED_ORIGINS", origin)
+    assert "allowed_origins" in refusal()
+
+
+def test_a_value_that_cannot_even_be_read_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wider(Settings):
+        pairs: dict[str, str] | None = None
+
+    monkeypatch.setenv("VOICEBOT_PAIRS", "s3cret, which is no JSON")
+    with pytest.raises(InvalidInputError, match="pairs") as caught:
+        Wider.load()
+    assert "s3cret" not in str(caught.value)

@@ -206,6 +206,57 @@ def test_any_sequence_of_number_words_parses(text: str) -> None:
     assert verbalise(spoken) == spoken
 
 
+FIGURES = """
+    first next last the 3 \u0663 \uff19 \u0967 \u00b2 \u4e8c \u00bd 1/2 3/4 1,000 20.000 00/00/0000
+    5/3/1971 9999999999999999 9999999999999999999999 999999999999999 9.99 7,5 1e9 is are one two
+    double triple half quarter million billion trillion k m bn $ \u20ac \u00a3 \u20b9 % percent
+    basis points a dollars cents years months over to and minus - \u2212 , . : / ( ) \u2019 \u200b
+    at gmail dot com digits are card number <card> <account_2> a.m. o'clock last four
+"""
+PIECES = FIGURES.split()
+PREFIXES = ("", "borrow $", "\u00a3 ", "-")
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(PIECES),
+            st.integers(0, 10**45).map(str),
+            st.text(st.characters(categories=["Nd", "No", "Nl"]), min_size=1, max_size=24),
+        ),
+        max_size=14,
+    ),
+    st.sampled_from(PREFIXES),
+    st.sampled_from(["", " "]),
+)
+def test_figures_of_every_script_and_size_are_read_and_said_without_error(
+    pieces: list[str], prefix: str, joint: str
+) -> None:
+    text = prefix + joint.join(pieces)
+    for kind in (None, Kind.MONEY, Kind.ACCOUNT):
+        for value in parse(text, expect=kind):
+            value.canonical()
+    spoken = verbalise(text)
+    assert verbalise(spoken) == spoken
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "first \u0663 is one double",
+        "first 3 is one double",
+        "borrow $9999999999999999 1/2 over 5 years",
+        "You said 9999999999999999 1/2 percent.",
+        "$1000000000000000 1/2 a month",
+        "monthly payment over 9999999999999999 1/2 months",
+    ],
+)
+def test_a_figure_that_has_no_words_as_a_whole_is_read_out_in_parts(text: str) -> None:
+    parse(text)
+    assert not any(character.isdecimal() for character in verbalise(text))
+
+
 def test_importing_the_parser_imports_nothing_heavy() -> None:
     code = (
         "import sys; import serving.spoken; "

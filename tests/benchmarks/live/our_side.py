@@ -23,7 +23,7 @@ from tests.benchmarks.live import workload as w
 from tests.benchmarks.live.engines import ToneLine
 from tests.benchmarks.live.rig import Rig
 
-UNAVOIDABLE_S = w.SILENCE_S + w.STT_S + w.LLM_S + w.TTS_S
+UNAVOIDABLE_S = w.SILENCE_S + w.LLM_S + w.TTS_S
 """The recogniser is asked for the final text when the turn is over."""
 
 

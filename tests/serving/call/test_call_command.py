@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from serving.call.caller import CallerLine
 from serving.call.machine import Ending
@@ -55,6 +56,34 @@ def test_a_pasted_file_costs_a_moment_and_one_turn(bank: Bank) -> None:
     record = bank.session().run(caller)
     assert len(record.turns) == 2
     assert "1111" not in record.turns[0].text
+
+
+# --serve
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/", "http://[fe80::1]:8080/"])
+def test_a_server_says_on_stderr_where_its_page_is(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    start_call._tell_page(url)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"Calls are taken; the page is at {url} (Ctrl-C ends).\n"
+
+
+def test_the_command_hands_that_line_to_the_server(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(_settings: object, listening: Callable[[str], None]) -> None:
+        listening("http://127.0.0.1:1/")
+
+    monkeypatch.setenv("VOICEBOT_HOME", str(bank.settings.home))
+    monkeypatch.setattr("serving.services.orchestrator.serve", serve)
+    shown = CliRunner().invoke(start_call.app, ["--serve"], catch_exceptions=False)
+    assert "http://127.0.0.1:1/" in shown.stderr
+    assert shown.stdout == ""
+
+
+def test_the_help_says_all_that_is_served() -> None:
+    shown = " ".join(CliRunner().invoke(start_call.app, ["--help"], env={"COLUMNS": "200"}).stdout.split())
+    for part in ("the page", "browsers and telephones", "typed calls over HTTP"):
+        assert part in shown
 
 
 # SIGTERM

@@ -7,7 +7,7 @@ import pytest
 from serving.call.machine import Ending
 from serving.call.record import Decision, TurnRecord
 from serving.language.protocols import TextDelta, ToolCall
-from tests.serving.call.phone import Bank, TellingLlm, ToldStt, knowledge, spoken, spoken_turns
+from tests.serving.call.phone import Bank, TellingLlm, Told, ToldStt, knowledge, spoken, spoken_turns
 
 UNSURE = 0.45
 """Above the floor under which a turn is asked again, below the one under which values are read back."""
@@ -48,6 +48,16 @@ def test_a_no_that_says_the_right_value_is_taken_at_its_word(bank: Bank) -> None
     assert principals(corrected) == {Decimal(30_000)}
 
 
+@pytest.mark.parametrize(
+    "answer",
+    ["yes hang on", "yes the other one", "yeah nah, maybe not", "yes five thousand years", "yes hmm"],
+)
+def test_a_yes_with_other_words_confirms_no_value(bank: Bank, answer: str) -> None:
+    _, again, quote = spoken_turns(bank, [("borrow twenty thousand dollars", UNSURE), answer, "yes"])
+    assert again.tools == ()
+    assert quote.decision is not Decision.TOOL
+
+
 def test_an_unsure_correction_is_read_back_as_well(bank: Bank) -> None:
     _, corrected, quote = spoken_turns(
         bank, [(QUOTE, UNSURE), ("no thirty thousand dollars over five years", UNSURE), "yes"]
@@ -80,7 +90,7 @@ def test_a_question_that_avoids_the_answer_is_no_yes(bank: Bank) -> None:
 
 
 def test_a_caller_who_never_confirms_is_put_through(bank: Bank) -> None:
-    told = [(QUOTE, UNSURE), *["borrow it"] * 5]
+    told: list[Told] = [(QUOTE, UNSURE), *["borrow it"] * 5]
     call = bank.call([spoken(1.0) for _ in told], stt=ToldStt(told, bank.counter))
     assert call.ending is Ending.TRANSFERRED
     assert len(call.turns) == 4
@@ -124,7 +134,7 @@ def test_a_language_model_may_not_use_a_denied_value_either(bank: Bank) -> None:
         "abc123def", "calculate_payment", {"principal": 20_000, "annual_rate": 0.05, "months": 60}
     )
     llm = TellingLlm([stubborn], [TextDelta("How much would you like to borrow?")])
-    told = [
+    told: list[Told] = [
         ("borrow twenty thousand dollars over five years at 5 percent", UNSURE),
         "no",
         "borrow thirty thousand over five years at 5 percent",

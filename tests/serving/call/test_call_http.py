@@ -1,5 +1,6 @@
 """Typed calls over HTTP: what a request may hold, one turn at a time, and a port that is taken."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -13,11 +14,14 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
+from serving.call.live_background import BackgroundState
+from serving.call.live_memory import MemoryLiveState
 from serving.call.session import CallSession
 from serving.call.store import CallStore
 from serving.errors import RefusedError, UnavailableError
 from serving.language.protocols import LlmEvent, LlmRequest, TextDelta
 from serving.services import orchestrator
+from serving.services.listening import place_of
 from serving.services.live_calls import LiveCalls
 from serving.services.open_calls import OpenCalls
 from serving.settings import Settings
@@ -227,12 +231,100 @@ def test_without_live_calls_no_line_and_no_page_is_served(client: TestClient) ->
     assert client.get("/healthz").json()["draining"] is False
 
 
+# How the server is
+
+
+@dataclass
+class Threads:
+    """Threads of live calls, as far as they are asked."""
+
+    hung: int = 0
+    stuck: tuple[str, ...] = ()
+
+
+@dataclass
+class Watched:
+    """A server whose surroundings a test changes."""
+
+    client: TestClient
+    live: LiveCalls
+    answers: dict[str, bool]
+    threads: Threads
+
+    def told(self) -> tuple[str, int, str]:
+        """Status, the status code of readiness, and why it is not ready."""
+        report, ready = self.client.get("/healthz"), self.client.get("/readyz")
+        assert report.status_code == 200
+        assert report.json()["ready"] is ready.json()["ready"] is (ready.status_code == 200)
+        assert report.json()["not_ready_because"] == ready.json()["not_ready_because"]
+        return report.json()["status"], ready.status_code, ready.json()["not_ready_because"]
+
+
+@pytest.fixture
+def watched(bank: Bank, calls: OpenCalls) -> Iterator[Watched]:
+    answers, threads = {"database": True, "redis": True}, Threads()
+
+    def never(*_arguments: object, **_options: object) -> Any:
+        raise AssertionError("no call is opened here")
+
+    with contextlib.closing(BackgroundState(MemoryLiveState())) as state:
+        live = LiveCalls(never, state, most=1)
+        app = orchestrator.create_app(
+            FakeRuntime(bank),  # type: ignore[arg-type]
+            calls,
+            live,
+            reachable=lambda: dict(answers),
+            threads=threads,
+        )
+        with TestClient(app) as opened:
+            yield Watched(opened, live, answers, threads)
+
+
+def test_a_server_that_lacks_nothing_is_ok_and_ready(watched: Watched) -> None:
+    assert watched.told() == ("ok", 200, "")
+    assert watched.client.get("/healthz").json()["hung_work"] == 0
+
+
+def test_without_its_database_it_is_degraded_and_takes_calls(watched: Watched) -> None:
+    watched.answers["database"] = False
+    assert watched.told() == ("degraded", 200, "")
+
+
+def test_without_redis_it_is_degraded_and_takes_none(watched: Watched) -> None:
+    watched.answers["redis"] = False
+    status, code, why = watched.told()
+    assert (status, code) == ("degraded", 503)
+    assert "Redis" in why
+
+
+def test_work_that_hangs_degrades_it_and_a_kind_that_is_stuck_takes_no_calls(watched: Watched) -> None:
+    watched.threads.hung = 3
+    assert watched.told() == ("degraded", 200, "")
+    assert watched.client.get("/healthz").json()["hung_work"] == 3
+    watched.threads.stuck = ("voices",)
+    assert watched.told() == ("degraded", 503, "Too much work hangs: voices.")
+
+
+def test_a_server_whose_lines_are_busy_is_well_but_not_ready(watched: Watched) -> None:
+    call_id = asyncio.run(watched.live.admit())
+    assert watched.told() == ("ok", 503, "All lines are busy.")
+    watched.live.leave(call_id)
+    assert watched.told() == ("ok", 200, "")
+
+
+def test_a_server_that_drains_says_so_whatever_else_is_wrong(watched: Watched) -> None:
+    watched.answers["redis"] = False
+    watched.live.drain()
+    assert watched.told() == ("draining", 503, "The server is draining.")
+
+
 # The port
 
 
-@pytest.mark.parametrize(
-    "change", [{}, {"host": "256.1.1.1"}, {"host": "a..b"}, {"host": "203.0.113.7"}], ids=str
-)
+NO_HOSTS = ({"host": "256.1.1.1"}, {"host": "a..b"}, {"host": "203.0.113.7"}, {"host": "2001:db8::1"})
+
+
+@pytest.mark.parametrize("change", [{}, *NO_HOSTS], ids=str)
 def test_an_address_that_cannot_be_had_is_told_before_anything_is_loaded(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
 ) -> None:
@@ -245,24 +337,52 @@ def test_an_address_that_cannot_be_had_is_told_before_anything_is_loaded(
         with pytest.raises(UnavailableError) as caught:
             orchestrator.serve(settings.model_copy(update={"port": port, **change}))
     assert str(port) in caught.value.message
-    assert "VOICEBOT_PORT" in caught.value.advice
+    wrong, right = ("VOICEBOT_PORT", "VOICEBOT_HOST") if change else ("VOICEBOT_HOST", "VOICEBOT_PORT")
+    assert right in caught.value.advice
+    assert wrong not in caught.value.advice
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "reached"),
+    [
+        ("127.0.0.1", socket.AF_INET, "127.0.0.1"),
+        ("0.0.0.0", socket.AF_INET, "127.0.0.1"),
+        ("::1", socket.AF_INET6, "[::1]"),
+        ("::", socket.AF_INET6, "[::1]"),
+    ],
+)
+def test_the_place_of_a_socket_is_one_that_this_machine_reaches(
+    host: str, family: socket.AddressFamily, reached: str
+) -> None:
+    with socket.create_server((host, 0), family=family) as listener:
+        assert place_of(listener) == f"{reached}:{listener.getsockname()[1]}"
 
 
 def test_a_free_port_is_given_to_the_server_with_its_socket(
     settings: Settings, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[tuple[str, int]] = []
+    told: list[str] = []
 
     class Server:
         def __init__(
-            self, config: uvicorn.Config, live: LiveCalls, drain_s: float, *, on_drain: Callable[[], None]
+            self,
+            config: uvicorn.Config,
+            live: LiveCalls,
+            drain_s: float,
+            *,
+            on_drain: Callable[[], None],
+            on_start: Callable[[], None],
         ) -> None:
+            self.on_start = on_start
             assert config.app is not None
             assert not config.ws_per_message_deflate
 
         def run(self, sockets: list[socket.socket]) -> None:
             given.append(sockets[0].getsockname())
+            assert told == [], "nobody listens yet"
+            self.on_start()
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
@@ -271,6 +391,7 @@ def test_a_free_port_is_given_to_the_server_with_its_socket(
 
     monkeypatch.setattr(orchestrator, "DrainingServer", Server)
     monkeypatch.setattr(orchestrator, "Runtime", runtime)
-    orchestrator.serve(settings.model_copy(update={"port": 0}))
+    orchestrator.serve(settings.model_copy(update={"port": 0}), listening=told.append)
+    assert told == [f"http://127.0.0.1:{given[0][1]}/"]
     assert given[0][0] == "127.0.0.1"
     assert given[0][1] > 0

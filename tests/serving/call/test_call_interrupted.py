@@ -122,6 +122,17 @@ def blocked(sandbox: SandboxBank) -> bool:
     return any(card.blocked for card in sandbox.cards("c00001"))
 
 
+@pytest.mark.parametrize("answer", ["yes today please", "yes block one card", "ok 50 dollars"])
+def test_no_value_in_a_yes_carries_out_what_was_not_heard(
+    talk: Talk, sandbox: SandboxBank, answer: str
+) -> None:
+    for line in ("block my debit card", FIRST.number, "May 3 1971"):
+        question = talk.say(line).answer
+    talk.heard("Thank you, you are verified. I will block your")
+    assert talk.say(answer).answer.endswith(question)
+    assert not blocked(sandbox)
+
+
 @pytest.mark.parametrize("answer", ["yes", "no", "yes please", "no don't"])
 def test_a_yes_or_no_to_an_unheard_question_makes_the_bot_ask_again(
     talk: Talk, sandbox: SandboxBank, answer: str

@@ -179,7 +179,7 @@ def test_a_line_that_breaks_at_any_moment_leaves_one_complete_record(seconds: fl
     phone.call.gone("reset by peer")
     phone.call.gone()
     phone.time.run_until(60.0)
-    assert phone.call.call.ending is Ending.CALLER_LEFT
+    assert phone.call.call.ending is Ending.BROKEN
     assert len(phone.records.ended) == len(phone.closed) == 1
     assert phone.records.turns == list(phone.records.ended[0].turns)
 

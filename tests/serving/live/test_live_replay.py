@@ -5,61 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from serving.call.book import CallBook
-from serving.call.ears import Ears
-from serving.call.line import Line
-from serving.call.live import LiveCall
-from serving.call.live_parts import Parts
-from serving.call.playout import Recording
-from serving.call.ports import Journal
+from serving.call.differences import differences
 from serving.call.record import CallRecord, Decision, ToolRecord
-from serving.call.replay import (
-    NoRecords,
-    RecordedEars,
-    RecordedTools,
-    Replayed,
-    differences,
-    like,
-    replay,
-)
-from serving.call.scheduler import VirtualScheduler
+from serving.call.recorded import RecordedTools
+from serving.call.replay import Replayed, replay
 from serving.errors import EngineError, InvalidInputError
 from serving.language.protocols import ToolCall
-from serving.speech.paced_tts import PacedTts
-from serving.speech.speech_cache import SpeechCache
-from serving.speech.vad import EndpointSettings
 from serving.tools.protocols import ToolContext
-from tests.serving.call.phone import HummingTts, LoudnessVad
+from tests.serving.live.again import Today
 from tests.serving.live.telephone import (
-    HANG_OVER_S,
-    POLICY,
     Replies,
     Telephone,
-    TellingStt,
     Told,
-    turn_taking,
 )
 
 LONG = "This is a long answer that goes on for a while. " * 6
 CONTEXT = ToolContext(call_id="c", turn=1)
-
-
-class Today:
-    """Today's code: a responder, and a recogniser for calls whose sound was kept."""
-
-    def __init__(self, replies: Replies, told: list[Told] | None = None) -> None:
-        self.replies = replies
-        self.told = told or []
-
-    def open_replay(
-        self, call: CallRecord, line: Line, scheduler: VirtualScheduler, ears: RecordedEars | None
-    ) -> LiveCall:
-        limits = EndpointSettings(hang_over_s=HANG_OVER_S)
-        tts = HummingTts() if ears is None else PacedTts()
-        heard = ears or Ears(TellingStt(self.told), LoudnessVad(), limits, turn_taking(), 30.0)
-        parts = Parts(heard, tts, SpeechCache(tts), POLICY, lambda _: None, lambda _: None)
-        book = CallBook(like(call, "keywords/2", "s"), Journal(NoRecords(), Path("/nowhere")), 2_000)
-        return LiveCall(self.replies, parts, book, Recording(wanted=False), line, scheduler)
 
 
 def a_call(
@@ -76,6 +37,8 @@ def a_call(
 
 
 TOLD: list[Told] = ["hello", ("mumble", 0.1), "what is the fee", EngineError("deaf"), "goodbye"]
+HEARD: list[Told] = [told for told in TOLD if not isinstance(told, EngineError)]
+"""What there is to hear again; an utterance that was not understood is not kept."""
 
 
 def found(replayed: Replayed) -> list[tuple[int, str]]:
@@ -85,7 +48,7 @@ def found(replayed: Replayed) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("kept", [True, False])
 def test_the_same_code_decides_the_same(tmp_path: Path, kept: bool) -> None:
     call = a_call(TOLD, Replies(), tmp_path if kept else None)
-    replayed = replay(call, Today(Replies(), TOLD))
+    replayed = replay(call, Today(Replies(), HEARD))
     assert replayed.source == ("audio" if kept else "text")
     assert replayed.differences == ()
     assert [turn.decision for turn in replayed.turns] == [turn.decision for turn in call.turns]
@@ -96,7 +59,7 @@ def test_the_same_code_decides_the_same(tmp_path: Path, kept: bool) -> None:
 def test_another_answer_is_found_out(tmp_path: Path, kept: bool) -> None:
     call = a_call(TOLD, Replies(), tmp_path if kept else None)
     changed = Replies({"what is the fee": {"answer": "Ten dollars.", "decision": Decision.CACHE_HIT}})
-    replayed = replay(call, Today(changed, TOLD))
+    replayed = replay(call, Today(changed, HEARD))
     assert found(replayed) == [(3, "decision"), (3, "answer")]
     assert replayed.differences[1].recorded == "You said what is the fee."
     assert replayed.differences[1].replayed == "Ten dollars."
@@ -112,7 +75,7 @@ def test_a_call_that_would_end_sooner_is_found_out() -> None:
 
     call = a_call(["hello", "what is the fee"], Replies())
     sooner = Replies({"hello": {"answer": "Goodbye.", "next": Next.END}})
-    assert (0, "turns") in found(replay(call, Today(sooner)))
+    assert found(replay(call, Today(sooner))) == [(1, "answer"), (2, "turns")]
 
 
 def test_an_interruption_is_replayed_where_the_sound_was_kept(tmp_path: Path) -> None:
@@ -136,7 +99,7 @@ def test_a_replay_always_goes_the_same_way(tmp_path: Path) -> None:
     call = a_call(TOLD, Replies(), tmp_path)
 
     def times() -> list[object]:
-        turns = replay(call, Today(Replies(), TOLD)).turns
+        turns = replay(call, Today(Replies(), HEARD)).turns
         return [(turn.stages, turn.started_s, turn.spoken) for turn in turns]
 
     assert times() == times()
@@ -165,3 +128,34 @@ def test_differences_in_tools_name_the_arguments() -> None:
     )
     (item,) = differences(call, [turn], heard=True)
     assert (item.what, item.recorded, item.replayed) == ("tools", "loan(months=60)", "")
+
+
+def test_what_cannot_be_said_again_is_noted_and_is_no_difference() -> None:
+    call = a_call(["hello", "what is the fee"], Replies())
+    odd = replace(call.turns[0], text="hello <card> <card_2><email>")
+    again = replay(replace(call, turns=(odd, call.turns[1])), Today(Replies()))
+    assert again.differences == ()
+    assert len(again.notes) == 1
+    assert "Turn 1" in again.notes[0]
+    assert "<card_2>" in again.notes[0]
+
+
+def test_a_missing_or_added_turn_is_told_once_and_the_others_are_compared_with_their_own() -> None:
+    told: list[Told] = ["hello", "what is the fee", "and the rate", "and the term", "goodbye"]
+    call = a_call(told, Replies())
+    changed = replace(call.turns[3], answer="Another.")
+    turns = [call.turns[0], *call.turns[2:3], changed, call.turns[4]]
+    missing = differences(call, turns, heard=True)
+    assert [(item.turn, item.what, item.recorded) for item in missing] == [
+        (2, "turns", "what is the fee"), (4, "answer", "You said and the term."),
+    ]  # fmt: skip
+    added = differences(replace(call, turns=tuple(turns)), call.turns, heard=True)
+    assert [(item.turn, item.what, item.replayed) for item in added] == [
+        (2, "turns", "what is the fee"), (4, "answer", "You said and the term."),
+    ]  # fmt: skip
+
+
+def test_of_two_turns_with_the_same_words_the_one_of_that_time_is_compared() -> None:
+    call = a_call(["yes", "yes", "yes"], Replies())
+    found_out = differences(call, [call.turns[0], call.turns[2]], heard=True)
+    assert [(item.turn, item.what) for item in found_out] == [(2, "turns")]

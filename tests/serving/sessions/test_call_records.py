@@ -218,6 +218,12 @@ def test_a_postgresql_that_is_not_there_is_unavailable_without_its_secret() -> N
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_a_postgresql_without_a_driver_is_reached_by_the_one_that_is_installed(scheme: str) -> None:
+    with pytest.raises(UnavailableError, match="does not answer"):
+        CallStore(f"{scheme}://user:s3cret@127.0.0.1:{free_port()}/calls")
+
+
 def test_a_connection_that_the_server_cut_is_made_anew(postgres_server: PostgresServer) -> None:
     import psycopg
 

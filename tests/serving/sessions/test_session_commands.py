@@ -150,6 +150,50 @@ def test_tail_ends_with_an_error_where_the_server_goes_away(live: MemoryLiveStat
     assert child.returncode == 4
 
 
+@pytest.mark.parametrize("tail", [(), ("--tail",)])
+@pytest.mark.parametrize("shared", [False, True], ids=["server", "redis"])
+def test_without_what_is_asked_an_ended_call_is_shown_from_the_settings_database(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tail: tuple[str, ...], shared: bool
+) -> None:
+    monkeypatch.setenv("VOICEBOT_PORT", str(free_port()))
+    if shared:
+        monkeypatch.setenv("VOICEBOT_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    assert run(monitor_session, "a", *tail).exit_code == 4
+    assert not home.exists(), "a look makes no database"
+    store = CallStore(f"sqlite:///{home / 'calls.db'}")
+    store.save(call("a"))
+    store.begin(begun(call("b")))
+    store.close()
+    shown = run(monitor_session, "a", *tail)
+    assert shown.exit_code == 0
+    assert "transferred after 60.0 s, 2 turns" in shown.stdout
+    found = json.loads(run(monitor_session, "a", *tail, "--json").stdout)
+    assert (found if tail else found["record"]) == plain(call("a"))
+    for other in ("b", "nobody"):  # it may be in progress, or known to the server alone
+        refused = run(monitor_session, other, *tail)
+        assert refused.exit_code == 4
+        assert "--url" in refused.stderr
+
+
+def test_a_server_that_is_named_is_not_replaced_by_a_database_that_may_be_anothers(home: Path) -> None:
+    store = CallStore(f"sqlite:///{home / 'calls.db'}")
+    store.save(call("a"))
+    store.close()
+    shown = run(monitor_session, "a", "--url", f"http://127.0.0.1:{free_port()}")
+    assert shown.exit_code == 4
+
+
+@pytest.mark.parametrize("arguments", [(), ("--stats",)])
+def test_without_redis_one_is_told_to_name_a_server(
+    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    CallStore(f"sqlite:///{home / 'calls.db'}").close()
+    monkeypatch.setenv("VOICEBOT_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    shown = run(monitor_session, *arguments)
+    assert shown.exit_code == 4
+    assert "--url" in shown.stderr
+
+
 def test_a_call_that_nobody_knows_is_missing(url: str) -> None:
     for arguments in (("nobody",), ("nobody", "--tail"), ("nobody", "--json")):
         shown = run(monitor_session, *arguments, "--url", url)
@@ -265,7 +309,7 @@ def test_a_server_that_is_well_is_shown() -> None:
     ("change", "status"),
     [
         ({"status": "degraded"}, 503), ({"status": "degraded"}, 200), ({"redis": False}, 200),
-        ({"database": False}, 200), ({"draining": True}, 200),
+        ({"database": False}, 200), ({"draining": True}, 200), ({"status": "draining"}, 200),
     ],
 )  # fmt: skip
 def test_a_server_that_is_not_well_is_exit_1(change: dict[str, object], status: int) -> None:
@@ -274,6 +318,15 @@ def test_a_server_that_is_not_well_is_exit_1(change: dict[str, object], status: 
         found = run(orchestrator_health, "--url", url, "--json")
     assert found.exit_code == 1
     assert json.loads(found.stdout) == {**WELL, **change}
+
+
+def test_a_server_whose_lines_are_busy_is_well_and_says_why_it_takes_no_calls() -> None:
+    body = {**WELL, "ready": False, "not_ready_because": "All lines are busy.", "hung_work": 0}
+    with serving_app(health_app(body)) as url:
+        shown = run(orchestrator_health, "--url", url)
+    assert shown.exit_code == 0
+    for part in ("takes calls", "All lines are busy.", "hung work"):
+        assert part in shown.stdout
 
 
 def test_a_server_of_another_version_is_shown_as_far_as_it_says() -> None:

@@ -153,6 +153,18 @@ def test_a_refusal_for_an_unknown_reason_makes_no_series_of_its_own() -> None:
     assert total(metrics, "voicebot_calls_refused_total", reason=OTHER) == 1
 
 
+def test_a_shared_state_out_of_reach_is_a_reason_to_refuse_of_its_own() -> None:
+    assert "unavailable" in REFUSALS
+
+
+def test_work_that_hangs_is_asked_for_at_each_look() -> None:
+    metrics, hung = TurnMetrics(), [0]
+    metrics.hung_work.set_function(lambda: hung[0])
+    assert "voicebot_hung_work 0.0" in metrics.exposition().decode()
+    hung[0] = 3
+    assert "voicebot_hung_work 3.0" in metrics.exposition().decode()
+
+
 def test_two_servers_in_one_process_do_not_share_counters() -> None:
     assert total(told(a_call(a_turn())), "voicebot_turns_total") == 1
     assert total(TurnMetrics(), "voicebot_turns_total") == 0

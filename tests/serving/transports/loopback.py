@@ -20,9 +20,10 @@ from serving.call.live_background import BackgroundState
 from serving.call.live_memory import MemoryLiveState
 from serving.services.draining import DrainingServer, uvicorn_config
 from serving.services.live_calls import LiveCalls, OpenLive
-from serving.services.live_options import LiveOptions
+from serving.services.live_options import options_of
 from serving.services.open_calls import OpenCalls
 from serving.services.orchestrator import create_app
+from serving.settings import Settings
 from serving.telemetry.metrics import TurnMetrics
 
 GREETING_S = 0.2
@@ -167,8 +168,8 @@ def served(
     Args:
         open_call: makes the calls; default: those that echo.
         most: live calls at a time.
-        drain_s: see `LiveOptions`.
-        options: of `LiveOptions`.
+        drain_s: see `Settings`.
+        options: of `LiveOptions`, as `Settings` has them.
     """
     metrics = TurnMetrics()
     made: list[EchoCall] = []
@@ -191,7 +192,7 @@ def served(
     ):
         live = LiveCalls(open_call or echo, state, most=most, refused=metrics.call_refused)
         calls = OpenCalls(counted=lambda _number: None)
-        app = create_app(runtime, calls, live, LiveOptions(drain_s=drain_s, **options))  # type: ignore[arg-type]
+        app = create_app(runtime, calls, live, options_of(Settings(drain_s=drain_s, **options)))  # type: ignore[arg-type]
         server = DrainingServer(uvicorn_config(app), live, drain_s)
         thread = threading.Thread(target=asyncio.run, args=(_serve(server, listener),))
         thread.start()

@@ -1,14 +1,23 @@
 """How the server stops: no new calls, those in progress may end, the rest is ended politely."""
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import closing
+from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from serving.call.live_background import BackgroundState
+from serving.call.live_memory import MemoryLiveState
+from serving.services.draining import DrainingServer, uvicorn_config
+from serving.services.live_calls import LiveCalls
 from tests.serving.transports.loopback import Served, served, until
 
 
@@ -40,6 +49,31 @@ def test_the_server_stops_as_soon_as_the_last_call_has_ended() -> None:
             browser.send({"event": "text", "text": "bye"})
             browser.event("ended")
         until(lambda: not answers(f"{server.http}/healthz"))
+
+
+def test_the_server_says_when_callers_are_listened_to_and_not_before() -> None:
+    reached: list[bool] = []
+    with (
+        closing(BackgroundState(MemoryLiveState())) as state,
+        socket.socket() as listener,
+    ):
+        listener.bind(("127.0.0.1", 0))
+
+        def started() -> None:
+            with socket.create_connection(listener.getsockname(), timeout=5):
+                reached.append(True)
+            server.should_exit = True
+
+        live = LiveCalls(never, state, most=1)
+        server = DrainingServer(uvicorn_config(FastAPI()), live, 0.0, on_start=started)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(listener.getsockname(), timeout=5)
+        asyncio.run(server.serve(sockets=[listener]))
+    assert reached == [True]
+
+
+def never(*_arguments: Any, **_options: Any) -> Any:
+    raise AssertionError("no call is opened here")
 
 
 def test_the_server_waits_until_the_last_call_is_on_record() -> None:

@@ -60,10 +60,12 @@ def test_a_shared_state_that_is_out_of_reach_refuses_and_keeps_no_slot(shared: M
             raise UnavailableError("Redis does not answer.")
 
     with closing(BackgroundState(Gone())) as state:
-        live = LiveCalls(never, state, most=3)
+        refused: list[str] = []
+        live = LiveCalls(never, state, most=3, refused=refused.append)
         with pytest.raises(UnavailableError, match="Redis"):
             asyncio.run(live.admit())
         assert not live.busy
+        assert refused == ["unavailable"]
 
 
 def test_a_server_that_drains_takes_none(state: BackgroundState) -> None:

@@ -5,9 +5,13 @@ import pytest
 from serving.services.live_options import LiveOptions, is_loopback, may_open, options_of
 from serving.settings import Settings
 
-HERE = LiveOptions()
-PUBLIC = LiveOptions(
-    host="0.0.0.0", public_url="https://voice.bank.example/", allowed_origins=("https://desk.example:8443",)
+HERE = options_of(Settings())
+PUBLIC = options_of(
+    Settings(
+        host="0.0.0.0",
+        public_url="https://voice.bank.example/",
+        allowed_origins=("https://desk.example:8443",),
+    )
 )
 
 
@@ -78,3 +82,8 @@ def test_options_come_from_settings_of_the_same_name(settings: Settings) -> None
     options = options_of(settings.model_copy(update={"host": "127.0.0.2", "locale": "en-GB"}))
     assert (options.host, options.locale) == ("127.0.0.2", "en-GB")
     assert options.token == ""
+
+
+def test_options_have_no_defaults_of_their_own() -> None:
+    with pytest.raises(TypeError, match="max_calls"):
+        LiveOptions()  # type: ignore[call-arg]

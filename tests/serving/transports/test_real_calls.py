@@ -115,7 +115,7 @@ def test_a_line_that_is_cut_leaves_a_call_that_is_on_record(
     browser.send({"event": "start"})
     browser.event(after)
     line.socket.close()
-    assert recorded(*bank).ending is Ending.CALLER_LEFT
+    assert recorded(*bank).ending is Ending.BROKEN
 
 
 rude = st.one_of(

@@ -1,0 +1,71 @@
+"""What of a caller's sound is not kept: all that was not understood, and all that must not be heard again.
+
+An utterance stays in the recording only when its words were recognised and hold neither digits of a card nor
+what says who is calling; words that were recognised unsurely must hold no number at all. Everything else (a
+caller who hangs up in the middle of a number, recognition that breaks) is silenced.
+"""
+
+from dataclasses import replace
+
+from serving.call.dialogue import DialogueState
+from serving.call.ears import Over
+from serving.call.playout import Recording
+from serving.call.understanding import unrecorded
+from serving.spoken import parse
+from serving.spoken.unfinished import Unfinished, unfinished
+
+_MARGIN_S = 0.02
+
+
+class Muting:
+    """Silences a caller's utterances in the recording.
+
+    Args:
+        recording: of the call.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._began: float | None = None
+        self._unclear: dict[int, Over] = {}
+        self._begun: Unfinished | None = None
+        """What the latest words left unfinished; the dialogue knows it only when they are answered."""
+
+    def began(self, at: float) -> None:
+        """An utterance began."""
+        self._began = at
+
+    def over(self, over: Over) -> None:
+        """It is over, and nobody knows yet what it holds."""
+        self._began = None
+        self._unclear[over.utterance] = over
+
+    def judge(self, over: Over, text: str | None, dialogue: DialogueState, *, sure: bool = True) -> None:
+        """Keep an utterance or silence it.
+
+        Args:
+            over: the utterance.
+            text: its true words; None where they were not recognised.
+            dialogue: as far as it is known.
+            sure: whether recognition was.
+        """
+        self._unclear.pop(over.utterance, None)
+        if text is None or self._secret(text, dialogue, sure=sure):
+            self._recording.mute_caller(over.began - _MARGIN_S, over.at + _MARGIN_S)
+
+    def close(self, now: float) -> None:
+        """The call is over: what was not understood by now will not be."""
+        for over in self._unclear.values():
+            self._recording.mute_caller(over.began - _MARGIN_S, over.at + _MARGIN_S)
+        if self._began is not None:
+            self._recording.mute_caller(self._began - _MARGIN_S, now + _MARGIN_S)
+        self._unclear.clear()
+
+    def _secret(self, text: str, dialogue: DialogueState, *, sure: bool) -> bool:
+        before = self._begun or dialogue.unfinished
+        try:
+            values = parse(text, expect=before.kind if before else None)
+            self._begun = unfinished(text, values, before)
+            return (bool(values) and not sure) or unrecorded(text, replace(dialogue, unfinished=before))
+        except Exception:
+            return True
