@@ -266,3 +266,14 @@ def test_the_recording_of_both_sides_is_as_it_sounded(tmp_path: Path) -> None:
     heard = caller.samples[start + 1_600 : start + 12_000].astype(float)
     said = loud(1.0).samples[: len(heard)].astype(float)
     assert np.abs(heard).max() == pytest.approx(np.abs(said).max(), rel=0.02)
+
+
+def test_a_recording_that_cannot_be_written_costs_the_recording_and_nothing_else(tmp_path: Path) -> None:
+    no_folder = tmp_path / "file"
+    no_folder.write_text("in the way")
+    phone = Telephone(["hello"], folder=no_folder)
+    turn(phone)
+    phone.hang_up()
+    assert phone.call.call.recording is None
+    assert len(phone.records.ended) == len(phone.closed) == 1
+    assert [turn.text for turn in phone.records.ended[0].turns] == ["hello"]
