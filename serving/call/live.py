@@ -76,7 +76,6 @@ class LiveCall:
         self._state = m.TurnState()
         self._events: deque[m.Event] = deque()
         self._stepping = False
-        self._happened = ""
         self._tick: Timer | None = None
         self._tick_at: float | None = None
         self._turns = LiveTurns(book, recording, scheduler, committed=self._committed, closed=parts.closed)
