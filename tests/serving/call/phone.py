@@ -7,7 +7,7 @@ per character, the detector hears loudness, and time is a counter that only move
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -398,10 +398,3 @@ def spoken_turns(bank: Bank, told: Sequence[Told], **options: Any) -> tuple[Turn
 def without_times(turn: TurnRecord) -> TurnRecord:
     """A turn without what differs from one run to the next."""
     return replace(turn, call_id="", started_at=datetime.min.replace(tzinfo=UTC), stages={}, tools=())
-
-
-def later(today: date, **delta: float) -> date:
-    return today + timedelta(**delta)
-
-
-Maker = Callable[..., Any]

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,12 @@ def postgres_server() -> Iterator[PostgresServer]:
 def namespace() -> str:
     """Names of keys that no other test has."""
     return uuid.uuid4().hex
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation of the test's own."""
+    folder = tmp_path / "var"
+    monkeypatch.setenv("VOICEBOT_HOME", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
