@@ -20,7 +20,7 @@ SOURCES := flows training evaluation serving
 # line below puts those in their place afterwards.
 TORCH_PIP := $(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX),$(LOCKED_PIP))
 
-.PHONY: install demo test lint format bench soak serve lock clean distclean
+.PHONY: install demo test search lint format bench soak serve lock clean distclean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -46,6 +46,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# The same properties on many random examples (make test draws the same ones in every run).
+search: install
+	PROPERTY_TIMES=$(or $(TIMES),20) $(BIN)/python -m pytest -m hypothesis
 
 lint: install
 	$(BIN)/ruff check .

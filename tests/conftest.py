@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from serving.settings import Settings, default_data_dir
+from tests.properties import choose_examples
 
 if TYPE_CHECKING:
     from serving.language.encoder import SentenceEncoder
@@ -20,6 +21,7 @@ TODAY = date(2026, 11, 20)
 
 def pytest_configure() -> None:
     """Before torch is loaded: its threads do not spin beside other work on the same cores."""
+    choose_examples()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

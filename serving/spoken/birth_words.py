@@ -66,7 +66,7 @@ def _part(reading: Reading, index: int) -> _Part | None:
     digit = digit_of(words[index + 1])
     if (words[index] in OH or digit_of(words[index]) == 0) and digit:
         return _Part(digit, index + 2)
-    day = read_day(reading, index)
+    day = read_day(reading, index, birth=True)
     return _Part(day.value, day.last, day.ordinal) if day is not None else None
 
 

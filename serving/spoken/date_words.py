@@ -34,8 +34,8 @@ class Day:
     ordinal: bool
 
 
-def read_day(reading: Reading, index: int) -> Day | None:
-    """As in "third", "twenty first", "3rd", "twenty one", "21"."""
+def read_day(reading: Reading, index: int, *, birth: bool = False) -> Day | None:
+    """As in "third", "twenty first", "3rd", "twenty one", "21"; `birth` where a year is sure to follow."""
     words = reading.words
     if words[index] in ORDINALS:
         if index and words[index - 1] in TENS:
@@ -49,6 +49,8 @@ def read_day(reading: Reading, index: int) -> Day | None:
             return None
         ended = reading.adjacent(index) and words[index + 1] in ORDINAL_ENDINGS
         value, last = int(words[index]), index + 1 + ended
+    elif words[index] in TENS and _starts_year(words, index + 1, birth=birth):
+        (value, last), ended = (TENS[words[index]], index + 1), False
     else:
         small = below_hundred(words, index)
         if small is None:
@@ -85,7 +87,7 @@ _AFTER_MODAL = frozenset(
 def month_day(reading: Reading, index: int, calendar: Calendar) -> DateFound | None:
     """As in "may third", "May 3, 2027"; "may" needs more than a bare number, it is a verb too."""
     words = reading.words
-    day = read_day(reading, index + 1 + (words[index + 1] in {"the", "."}))
+    day = read_day(reading, index + 1 + (words[index + 1] in {"the", "."}), birth=calendar.short_years)
     if day is None or words[day.last] in _UNITS:
         return None
     year = read_year(reading, day.last, short=calendar.short_years)
@@ -182,6 +184,16 @@ def _spoken_year(words: Sequence[str], index: int) -> tuple[int, int] | None:
         return (head + digit, after + 2) if digit else None
     rest = below_hundred(words, after)
     return (head + rest[0], rest[1]) if rest is not None and rest[0] >= 10 else None
+
+
+def _starts_year(words: Sequence[str], index: int, *, birth: bool) -> bool:
+    """Whether a year follows a ten at once: "thirty | two zero zero zero", "thirty | two thousand two".
+
+    Outside a date of birth the latter is an amount.
+    """
+    if birth and words[index + 1] == "thousand":
+        return _spoken_year(words, index) is not None
+    return _spelled_year(words, index) is not None
 
 
 _CENTURIES = frozenset({(1, 9), (2, 0)})

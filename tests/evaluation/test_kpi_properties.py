@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.kpi import KpiReport, kpis
@@ -12,6 +12,7 @@ from evaluation.kpi_figures import Rate, Status
 from serving.call.machine import Ending
 from serving.call.record import CacheRecord, CallRecord, Decision, TurnRecord
 from serving.plain import plain
+from tests.properties import examples
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 
@@ -78,7 +79,7 @@ def all_rates(found: KpiReport) -> list[Rate]:
 
 
 @given(some_calls)
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_any_calls_give_shares_from_0_to_1_inside_their_intervals(calls: list[CallRecord]) -> None:
     found = report(*calls)
 
@@ -97,7 +98,7 @@ def test_any_calls_give_shares_from_0_to_1_inside_their_intervals(calls: list[Ca
 
 
 @given(some_calls, st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_the_order_of_the_records_does_not_matter(calls: list[CallRecord], chance: Any) -> None:
     mixed = list(calls)
     chance.shuffle(mixed)
@@ -106,7 +107,7 @@ def test_the_order_of_the_records_does_not_matter(calls: list[CallRecord], chanc
 
 
 @given(some_calls)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_resolved_containment_never_exceeds_raw_containment_of_the_same_calls(
     calls: list[CallRecord],
 ) -> None:

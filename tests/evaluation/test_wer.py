@@ -6,13 +6,14 @@ import math
 import jiwer
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.wer import Utterance, compare, score
 from evaluation.wer_normaliser import normaliser
 from serving.errors import InvalidInputError
 from serving.plain import plain
+from tests.properties import examples
 
 FEW = 500
 """Resamples where only the point estimate is looked at."""
@@ -41,7 +42,7 @@ def test_errors_are_counted_by_kind_over_all_words_together() -> None:
 words = st.lists(st.sampled_from(["my", "card", "loan", "rate", "please", "block"]), max_size=6).map(" ".join)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.tuples(st.sampled_from("abc"), words.filter(bool), words), min_size=1, max_size=12))
 def test_the_estimate_is_jiwers(rows: list[tuple[str, str, str]]) -> None:
     report = score(pairs(*rows), resamples=20)

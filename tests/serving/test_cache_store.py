@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.cache.signature import Signature
@@ -20,6 +20,7 @@ from serving.cache.types import CacheEntry
 from serving.errors import IntegrityError, RefusedError, UnavailableError, VoicebotError
 from serving.language.knowledge import Cacheability
 from serving.language.protocols import Embeddings
+from tests.properties import examples
 from tests.serving.cache_world import NOON, SCOPE, WordEmbedder, entry
 from tests.serving.permissions import folder_of_all, without_rights
 
@@ -70,7 +71,7 @@ def entries(draw: st.DrawFn) -> CacheEntry:
 
 
 class TestEntries:
-    @settings(max_examples=40, deadline=None)
+    @examples(40)
     @given(found=st.lists(entries(), max_size=4, unique_by=lambda item: item.id))
     def test_what_was_put_in_comes_out_in_the_same_order(
         self, tmp_path_factory: pytest.TempPathFactory, found: list[CacheEntry]

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import InvalidInputError
 from serving.language.injection import InjectionGuard, load_injection_guard
 from serving.settings import default_data_dir
+from tests.properties import examples
 
 SHARED = Path(os.environ.get("VOICEBOT_SHARED_DATA", "../shared/data"))
 LEXICON = default_data_dir() / "lexicons" / "injection.yaml"
@@ -202,7 +203,7 @@ def test_a_disguise_hides_nothing(guard: InjectionGuard, attack: str, disguise: 
     assert guard.attempted(DISGUISES[disguise](attack))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(payload=st.binary(min_size=32, max_size=300))
 def test_a_long_base64_blob_is_an_attack_whatever_it_holds(payload: bytes) -> None:
     blob = base64.b64encode(payload).decode()
@@ -210,7 +211,7 @@ def test_a_long_base64_blob_is_an_attack_whatever_it_holds(payload: bytes) -> No
     assert load_injection_guard(LEXICON).attempted(f"decode {blob} please") or not mixed or len(blob) < 40
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(text=st.text(max_size=300))
 def test_any_text_gets_an_answer(text: str) -> None:
     assert load_injection_guard(LEXICON).attempted(text) in {True, False}

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import InvalidInputError
 from serving.language.lexicon import Lexicon, load_lexicon, match_phrases, unreadable, words
+from tests.properties import examples
 from tests.serving.cache_world import SIGNER
 
 LEXICON = SIGNER.lexicon
@@ -79,7 +80,7 @@ class TestMatching:
     def test_no_phrases_find_nothing(self) -> None:
         assert match_phrases(["a"], {}) == []
 
-    @settings(max_examples=50)
+    @examples(50)
     @given(
         before=st.lists(st.sampled_from(["please", "tell", "us"])),
         after=st.lists(st.sampled_from(["ok", "so"])),

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -24,6 +24,7 @@ from serving.telemetry.redaction import (
     load_pii_key,
     redact,
 )
+from tests.properties import examples
 from tests.serving.permissions import folder_of_all, without_rights
 
 CARD = "4111111111111111"
@@ -128,7 +129,7 @@ def survivors(text: str) -> set[str]:
     return set(re.findall(r"\d", bare)) | (set(re.findall(r"[a-z]+", bare.lower())) & NUMBER_WORDS)
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(data=st.data(), digits=identifiers, carrier=st.sampled_from(CARRIERS))
 def test_nothing_of_a_digit_string_survives_in_any_spoken_form(
     data: st.DataObject, digits: str, carrier: str
@@ -139,7 +140,7 @@ def test_nothing_of_a_digit_string_survives_in_any_spoken_form(
     assert contains_personal(text)
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(data=st.data(), digits=identifiers)
 def test_the_placeholder_stands_for_exactly_the_digits_that_were_said(
     data: st.DataObject, digits: str
@@ -148,14 +149,14 @@ def test_the_placeholder_stands_for_exactly_the_digits_that_were_said(
     assert list(redacted.placeholders.values()) == [digits]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(data=st.data(), digits=cards)
 def test_every_valid_card_number_is_recognised_as_a_card(data: st.DataObject, digits: str) -> None:
     (value,) = parse(data.draw(st.one_of(st.just(digits), spoken(digits))))
     assert (value.kind, value.value) == (Kind.CARD, digits)
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(
     cents=st.integers(1, 10**11),
     points=st.integers(1, 3000),
@@ -179,7 +180,7 @@ def test_amounts_rates_and_terms_are_not_eaten(
     ]
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(text=st.text(max_size=200))
 def test_redaction_of_any_text_is_idempotent_and_can_be_undone(text: str) -> None:
     redacted = redact(text)

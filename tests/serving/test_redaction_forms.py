@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.spoken import (
@@ -21,6 +21,7 @@ from serving.spoken import (
 from serving.spoken.card_data import holds_card
 from serving.spoken.unfinished import Unfinished, unfinished
 from serving.telemetry.redaction import redact
+from tests.properties import examples
 from tests.serving.personal_forms import (
     MONTHS,
     ONES,
@@ -58,7 +59,7 @@ def leftovers(text: str) -> set[str]:
     return set(re.findall(r"\d", bare)) | (set(re.findall(r"[a-z]+", bare.lower())) & NUMBER_WORDS)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data(), digits=cards(), cue=st.sampled_from(CARD_CUES))
 def test_no_part_of_a_card_number_survives_in_any_form(data: st.DataObject, digits: str, cue: str) -> None:
     text = cue.format(data.draw(said_digits(digits)))
@@ -66,14 +67,14 @@ def test_no_part_of_a_card_number_survives_in_any_form(data: st.DataObject, digi
     assert holds_card(parse(text), text)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data(), digits=cards())
 def test_the_value_of_a_card_number_is_what_was_said(data: st.DataObject, digits: str) -> None:
     text = f"my card number is {data.draw(spoken_digits(digits))} please"
     assert list(redact(text).placeholders.values()) == [digits]
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(data=st.data(), digits=digit_strings(6, 12), cue=st.sampled_from(ACCOUNT_CUES))
 def test_no_part_of_an_account_or_customer_number_survives(
     data: st.DataObject, digits: str, cue: str
@@ -82,7 +83,7 @@ def test_no_part_of_an_account_or_customer_number_survives(
     assert leftovers(redacted.text) == set()
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(data=st.data(), area=st.integers(201, 989), rest=digit_strings(7, 7), cue=st.sampled_from(PHONE_CUES))
 def test_no_part_of_a_phone_number_survives(data: st.DataObject, area: int, rest: str, cue: str) -> None:
     parts = [str(area), rest[:3], rest[3:]]
@@ -111,7 +112,7 @@ def test_no_part_of_a_phone_number_survives(data: st.DataObject, area: int, rest
     assert any("".join(parts) in value for value in redacted.placeholders.values())
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data(), day=births, cue=st.sampled_from(BIRTH_CUES))
 def test_no_part_of_a_date_of_birth_survives_and_its_value_is_the_day(
     data: st.DataObject, day: date, cue: str
@@ -124,7 +125,31 @@ def test_no_part_of_a_date_of_birth_survives_and_its_value_is_the_day(
     assert not any(month.lower() in redacted.lower() for month in MONTHS)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.parametrize(
+    ("said", "day"),
+    [
+        ("January thirty two zero zero zero", date(2000, 1, 30)),
+        ("january thirty one nine eight four", date(1984, 1, 30)),
+        ("january thirty one one nine eight four", date(1984, 1, 31)),
+        ("april thirty two thousand and two", date(2002, 4, 30)),
+        ("may twenty two thousand", date(2000, 5, 20)),
+        ("may twenty two two thousand", date(2000, 5, 22)),
+        ("oh four thirty two thousand six", date(2006, 4, 30)),
+        ("oh four twenty two oh oh one", date(2001, 4, 20)),
+    ],
+)
+def test_a_day_of_twenty_or_thirty_does_not_swallow_the_first_figure_of_the_year(
+    said: str, day: date
+) -> None:
+    (value,) = parse(f"my date of birth is {said}")
+    assert (value.kind, value.value) == (Kind.BIRTH_DATE, day)
+
+
+def test_the_same_words_are_an_amount_where_no_date_of_birth_is_given() -> None:
+    assert [value.value for value in parse("in april it was thirty two thousand and two")] == [32_002]
+
+
+@examples(100)
 @given(data=st.data(), first=name_words(), last=name_words(), number=st.integers(1, 2009))
 def test_no_part_of_an_address_for_mail_survives(
     data: st.DataObject, first: str, last: str, number: int
@@ -172,7 +197,7 @@ NAME_CUES = ["my name is {name}", "{name} is my name", "this is {name} speaking"
              "my name is {first} and my surname is {last}", "mrs {last} here"]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data(), first=name_words(), last=name_words(), cue=st.sampled_from(NAME_CUES))
 def test_no_part_of_a_name_survives_nor_where_it_is_said_again(
     data: st.DataObject, first: str, last: str, cue: str
@@ -191,7 +216,7 @@ def test_no_part_of_a_name_survives_nor_where_it_is_said_again(
 # What is nobody's
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     dollars=st.integers(1, 2_000_000),
     points=st.integers(1, 3_000),
@@ -251,7 +276,7 @@ def dialogue(*turns: str) -> tuple[list[str], list[bool], str]:
     return shown, muted, digits
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(data=st.data(), digits=SIXTEEN, sizes=st.integers(2, 6))
 def test_a_card_number_over_several_turns_leaves_nothing_and_is_muted(
     data: st.DataObject, digits: str, sizes: int
@@ -304,7 +329,7 @@ def test_unfinished_digits_are_not_printed() -> None:
 # Muting
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(digits=SIXTEEN)
 def test_a_recording_is_muted_from_the_eighth_digit_on_and_from_the_second_after_a_cue(digits: str) -> None:
     words = " ".join(ONES[int(digit)] for digit in digits).split()

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from serving.cache.signature import Signature, Signer
 from serving.language.lexicon import load_lexicon
 from serving.spoken import Kind, parse, say_integer, say_money, say_rate, say_term
 from serving.telemetry.redaction import keyed_hash
+from tests.properties import examples
 from tests.serving.cache_world import SIGNER, make_signer
 
 sign = SIGNER.sign
@@ -120,7 +121,7 @@ def test_what_does_not_change_the_answer_does_not_change_the_signature(one: str,
 
 
 class TestValues:
-    @settings(max_examples=150, deadline=None)
+    @examples(150)
     @given(dollars=st.integers(2, 999_999))
     def test_an_amount_has_one_signature_however_it_is_said_or_written(self, dollars: int) -> None:
         spoken = say_money(Decimal(dollars), "USD")
@@ -135,7 +136,7 @@ class TestValues:
         found = {sign(f"Can I borrow {form}?") for form in forms}
         assert found == {Signature((("money", f"{dollars}:USD"),))}
 
-    @settings(max_examples=150, deadline=None)
+    @examples(150)
     @given(hundredths=st.integers(1, 3_000))
     def test_a_rate_has_one_signature_however_it_is_said_or_written(self, hundredths: int) -> None:
         percent = Decimal(hundredths) / 100
@@ -151,7 +152,7 @@ class TestValues:
             (percent / 100).normalize(), "f"
         )
 
-    @settings(max_examples=80, deadline=None)
+    @examples(80)
     @given(months=st.integers(2, 480))
     def test_a_term_has_one_signature_however_it_is_said_or_written(self, months: int) -> None:
         forms = [
@@ -164,7 +165,7 @@ class TestValues:
         found = {sign(f"A loan over {form}, is that good?").values("term") for form in forms}
         assert found == {f"{months}:months"}
 
-    @settings(max_examples=100, deadline=None)
+    @examples(100)
     @given(one=st.integers(2, 99_999), other=st.integers(2, 99_999))
     def test_two_amounts_never_share_a_signature(self, one: int, other: int) -> None:
         assume(one != other)
@@ -264,7 +265,7 @@ class TestDisguise:
     def test_what_can_be_read_is_not_called_unreadable(self, text: str) -> None:
         assert "unreadable" not in dict(sign(text).facets)
 
-    @settings(max_examples=200, deadline=None)
+    @examples(200)
     @given(text=st.text(st.characters(), max_size=200))
     def test_any_text_has_a_signature_and_always_the_same(self, text: str) -> None:
         found = sign(text)
@@ -273,7 +274,7 @@ class TestDisguise:
         assert json.loads(json.dumps(found.facets)) == [list(pair) for pair in found.facets]
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(seed=st.integers())
 def test_the_order_of_the_word_lists_means_nothing(
     seed: int, data_dir: Path, tmp_path_factory: pytest.TempPathFactory

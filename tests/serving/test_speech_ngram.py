@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pocketsphinx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.speech.ngram import BEGIN, END, NgramModel, train_ngram
+from tests.properties import examples
 
 TEXT = [
     line.split()
@@ -36,7 +37,7 @@ def total(model: NgramModel, history: list[str]) -> float:
     return sum(model.probability(word, history) for word in [*model.vocabulary, END])
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(sentences, st.lists(st.sampled_from("abcdefz"), max_size=2), st.booleans())
 def test_probabilities_after_any_history_sum_to_one(
     text: list[list[str]], history: list[str], at_begin: bool
@@ -45,7 +46,7 @@ def test_probabilities_after_any_history_sum_to_one(
     assert total(model, [BEGIN, *history] if at_begin else history) == pytest.approx(1.0, abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(sentences)
 def test_every_known_word_is_possible_after_everything(text: list[list[str]]) -> None:
     model = train_ngram(text, extra_words=["extra"])

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.audio import Samples
 from serving.errors import InvalidInputError
 from serving.speech.resample import StreamResampler
+from tests.properties import examples
 
 RATES = [8_000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000]
 
@@ -38,7 +39,7 @@ def test_what_the_lower_rate_cannot_hold_is_removed_and_not_folded_back() -> Non
     assert np.abs(out[200:-200]).max() < 5
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(rate=st.sampled_from(RATES), pieces=st.integers(1, 400), seed=st.integers(0, 2**16))
 def test_cutting_the_stream_differently_changes_nothing(rate: int, pieces: int, seed: int) -> None:
     samples = np.random.default_rng(seed).integers(-20_000, 20_000, size=3_000).astype(np.int16)

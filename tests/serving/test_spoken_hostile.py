@@ -7,10 +7,11 @@ from collections.abc import Callable
 from types import FrameType
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.spoken import Kind, entities, parse, verbalise
+from tests.properties import examples
 
 LONG = 10_000
 HOSTILE = [
@@ -174,7 +175,7 @@ def test_separators_of_any_length_do_not_hide_a_card() -> None:
         assert value.kind is Kind.CARD
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.text(max_size=300))
 def test_any_text_parses_into_ordered_disjoint_spans(text: str) -> None:
     end = 0
@@ -194,7 +195,7 @@ SPEECH = """
 WORDS = SPEECH.split()
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join))
 def test_any_sequence_of_number_words_parses(text: str) -> None:
     end = 0
@@ -217,7 +218,7 @@ PIECES = FIGURES.split()
 PREFIXES = ("", "borrow $", "\u00a3 ", "-")
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(
     st.lists(
         st.one_of(

@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import InvalidInputError
@@ -148,7 +148,6 @@ def test_an_answer_is_spoken_without_figures(text: str, expected: str) -> None:
     assert verbalise(text) == expected
 
 
-@settings(deadline=None)
 @given(text=st.one_of(st.text(max_size=120), st.text("0123456789 .,%$£-/:()abkmth½<card>", max_size=60)))
 def test_no_digit_is_left_and_twice_is_once(text: str) -> None:
     spoken = verbalise(text)

@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -42,6 +42,7 @@ from serving.call.machine import (
     TurnState,
 )
 from serving.call.turns import deadline, step
+from tests.properties import examples
 from tests.serving.turn_policies import LIVE, POLICY
 
 OFFSETS = st.sampled_from([0, 0, 0, -1, 1])
@@ -257,7 +258,7 @@ class Calls(RuleBasedStateMachine):
         assert all(said in words for said in self.said), "no words are lost"
 
 
-Calls.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+Calls.TestCase.settings = examples(300, stateful_step_count=50)
 TestCalls = Calls.TestCase
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from serving.call.agreement import HARMLESS, YES, agrees_to
@@ -20,6 +20,7 @@ from serving.language.protocols import IntentTag, UserTurn
 from serving.settings import default_data_dir
 from serving.telemetry.redaction import Placeholders, redact
 from serving.tools.sandbox_bank import SandboxBank
+from tests.properties import examples
 from tests.serving.call.bank_caller import IDENTITY, box_of, call, done, phrase, responder_of, sandbox_in
 from tests.serving.call.phone import Bank, Counter
 
@@ -147,14 +148,14 @@ foreign = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(agreeing, foreign, st.booleans())
 def test_no_word_from_outside_is_part_of_an_agreement(yes: str, word: str, first: bool) -> None:
     text = f"{word} {yes}" if first else f"{yes} {word}"
     assert not agrees_to(said(text), CONFIRM, {})
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(agreeing, foreign)
 def test_no_write_follows_any_yes_with_a_word_from_outside(
     line: Line, asked: DialogueState, yes: str, word: str

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from loguru import logger
 
@@ -18,6 +18,7 @@ from serving.spoken import say_date, say_digits
 from serving.telemetry.logs import configure_logs
 from serving.tools.sandbox_bank import SandboxBank
 from serving.tools.sandbox_people import FIRST
+from tests.properties import examples
 from tests.serving.call.bank_caller import (
     BANK_RULES,
     IDENTITY,
@@ -98,7 +99,7 @@ def test_no_balance_number_or_date_is_in_records_logs_or_files(
         assert "ending in four eight two one" in heard
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     digits=st.text("0123456789", min_size=1, max_size=12),
     born=st.dates(date(1930, 1, 1), date(2008, 1, 1)),

@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from serving.audio import AudioClip
 from serving.call.clock import FileClock, Laps
 from serving.call.record import TurnRecord
+from tests.properties import examples
 from tests.serving.call.phone import Bank, Counter, HummingTts, ToldStt, loud, spoken
 
 QUOTE = "borrow twenty thousand dollars over five years"
@@ -22,7 +23,7 @@ def exact(turn: TurnRecord) -> bool:
     return math.isclose(sum(turn.stages.values()), turn.voice_to_voice_s, abs_tol=1e-9)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lag_s=st.floats(0, 3), finish_s=st.floats(0, 2), voice_s=st.floats(0, 2), seconds=st.floats(0.3, 2))
 def test_stage_times_add_up_to_voice_to_voice_exactly(
     bank: Bank, lag_s: float, finish_s: float, voice_s: float, seconds: float

@@ -5,11 +5,12 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from serving.call.record import CallRecord, ToolRecord
 from serving.telemetry.attributes import CHAMPION, OTHER
 from serving.telemetry.metrics import MOST_VALUES, REFUSALS, TurnMetrics
+from tests.properties import examples
 from tests.serving.telemetry.records import CALL_ID, a_call, a_turn, generated_calls
 
 LABELS = {
@@ -38,7 +39,7 @@ def total(metrics: TurnMetrics, sample: str, **labels: str) -> float:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(generated_calls())
 def test_histograms_hold_the_sums_and_counts_of_the_records(call: CallRecord) -> None:
     metrics = told(call)
@@ -53,7 +54,7 @@ def test_histograms_hold_the_sums_and_counts_of_the_records(call: CallRecord) ->
     assert math.isclose(total(metrics, "voicebot_barge_in_seconds_sum"), math.fsum(barge_ins))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(generated_calls())
 def test_counters_hold_the_counts_of_the_records(call: CallRecord) -> None:
     metrics = told(call)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from serving.call.record import CallRecord, ToolRecord, TurnRecord
 from serving.errors import InvalidInputError
@@ -22,6 +22,7 @@ from serving.telemetry.traces import (
     traces_address,
     turn_spans,
 )
+from tests.properties import examples
 from tests.serving.telemetry.records import BEGAN, CALL_ID, a_call, a_turn, generated_calls, generated_turns
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,7 +48,7 @@ def test_a_turn_becomes_its_stages_end_to_end_and_then_the_sound() -> None:
     assert seconds(whole) == pytest.approx(1.122 + 3.0)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(generated_turns())
 def test_the_stage_spans_have_the_times_of_the_record_and_add_up(turn: TurnRecord) -> None:
     whole, *inside = turn_spans(turn, arm="champion")
@@ -60,7 +61,7 @@ def test_the_stage_spans_have_the_times_of_the_record_and_add_up(turn: TurnRecor
         assert (last - whole.start_ns) / 1e9 == pytest.approx(turn.voice_to_voice_s, abs=1e-8)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(generated_calls())
 def test_spans_form_one_tree_whose_places_are_unique_and_whose_ends_follow_their_starts(
     call: CallRecord,

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given
-from hypothesis import settings as limits
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
@@ -15,6 +14,7 @@ from serving.call.machine import Ending
 from serving.call.record import CallRecord
 from serving.call.store import CallStore
 from serving.settings import Settings
+from tests.properties import examples
 from tests.serving.transports.far_end import FarEnd
 from tests.serving.transports.loopback import Browser, Served, served, until
 from tests.serving.transports.real_calls import ANSWER, real_calls
@@ -133,7 +133,7 @@ rude = st.one_of(
 )
 
 
-@limits(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(30, suppress_health_check=list(HealthCheck))
 @given(sent=st.lists(rude, max_size=25))
 def test_whatever_comes_in_every_call_that_began_is_on_record_once(
     bank: tuple[Served, CallStore], sent: list[str | bytes]
