@@ -148,7 +148,7 @@ def score_mos(max_clips: int) -> tuple[MosFigure | None, dict[str, int]]:
     """Predicted MOS of the bot's sentences in the newest recordings, and what could not be scored."""
     from evaluation.mos import predict_mos
     from serving.audio import AudioClip, read_wav_channels
-    from serving.call.playout import spoken_pieces
+    from serving.call.recording import spoken_pieces
 
     clips: list[AudioClip] = []
     unusable = 0

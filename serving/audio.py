@@ -7,7 +7,7 @@ what is not usable speech with a reason. No engine is imported here.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -179,17 +179,32 @@ def write_wav(path: Path, channels: list[AudioClip]) -> None:
         OSError: the file cannot be written, for instance because the disk is full; what was there
             before stays.
     """
-    import soundfile
-
     rates = {clip.rate for clip in channels}
     if len(rates) != 1:
         raise ValueError("write_wav needs one rate for all channels")
     length = max(len(clip.samples) for clip in channels)
     data = np.stack([np.pad(c.samples, (0, length - len(c.samples))) for c in channels], axis=1)
+    write_wav_blocks(path, [data], channels=len(channels), rate=rates.pop())
+
+
+def write_wav_blocks(
+    path: Path, blocks: Iterable[npt.NDArray[np.int16]], *, channels: int, rate: int
+) -> None:
+    """As `write_wav`, for sound that comes in blocks of shape (samples, channels).
+
+    Raises:
+        OSError: as there.
+    """
+    import soundfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, private=True) as temporary:
         try:
-            soundfile.write(str(temporary), data, rates.pop(), format="WAV", subtype="PCM_16")
+            with soundfile.SoundFile(
+                str(temporary), "w", rate, channels, format="WAV", subtype="PCM_16"
+            ) as sound:
+                for block in blocks:
+                    sound.write(block)
         except (soundfile.LibsndfileError, AssertionError) as error:  # it asserts that all was written
             raise OSError(errno.EIO, "the sound could not be written", str(path)) from error
 

@@ -117,6 +117,8 @@ class Settings(BaseSettings):
     """Voice over the bot's speech that interrupts it whatever is said, in seconds; words do so earlier."""
     idle_prompt_s: float = Field(default=8.0, ge=2, le=120)
     """Silence after which a live caller is asked whether anybody is there, in seconds."""
+    longest_call_s: float = Field(default=3_600.0, ge=60, le=86_400)
+    """Length of a live call after which the caller is put through to a person, in seconds."""
     filler_after_s: float = Field(default=1.5, ge=0.2, le=30)
     """Wait for an answer after which the bot says that it is at work, in seconds."""
     vad_threshold: float = Field(default=0.5, gt=0, lt=1)

@@ -18,9 +18,9 @@ from serving.call.faults import fault
 from serving.call.filing import Filing
 from serving.call.machine import Ending
 from serving.call.open_turn import OpenTurn
-from serving.call.playout import Recording
 from serving.call.ports import CallObserver, Journal
-from serving.call.record import CallRecord, TurnRecord
+from serving.call.record import CallRecord, TurnRecord, Unrecorded
+from serving.call.recording import Recording
 from serving.call.understanding import redacted_words
 
 CUT_TAIL = 500
@@ -103,7 +103,8 @@ class CallBook:
 
     def file_end(self, recording: Recording) -> None:
         """Write the recording and the end of the call down, and tell of it."""
-        self.call = replace(self.call, recording=self._write(recording))
+        path, unrecorded = self._write(recording)
+        self.call = replace(self.call, recording=path, unrecorded=unrecorded)
         self._filing.end(self.call)
         self.notes.info("call ended: {} after {} turns", self.call.ending, len(self._turns))
         self._tell(lambda observer: observer.call_ended(self.call))
@@ -118,16 +119,18 @@ class CallBook:
         whole = redacted.text[:-CUT_TAIL] if len(turn.text) >= self.most_chars else redacted.text
         return whole[: self._max_chars], replace(dialogue, placeholders=redacted.placeholders)
 
-    def _write(self, recording: Recording) -> str | None:
-        """The recording's path; a full disk costs the recording, not the call."""
+    def _write(self, recording: Recording) -> tuple[str | None, Unrecorded | None]:
+        """The recording's path, or why there is none; a full disk costs the recording, not the call."""
         if self._journal.recording is None:
-            return None
+            return None, Unrecorded.OFF
         try:
             path = recording.write(self._journal.recording)
         except Exception as error:  # the sound library has errors of its own for a full disk
             self.notes.error("the recording could not be written: {}", fault("recording", error))
-            return None
-        return str(path) if path else None
+            return None, Unrecorded.UNWRITABLE
+        if path is None:
+            return None, Unrecorded.OPTED_OUT if recording.erased else Unrecorded.EMPTY
+        return str(path), None
 
     def _tell(self, notify: Callable[[CallObserver], None]) -> None:
         for observer in self._journal.observers:

@@ -25,9 +25,9 @@ from serving.call.live_state import LiveSnapshot
 from serving.call.live_turns import LiveTurns
 from serving.call.mouth import Mouth
 from serving.call.muting import Muting
-from serving.call.playout import Recording
 from serving.call.ports import Responding
 from serving.call.record import CallRecord, Decision, TurnRecord
+from serving.call.recording import Recording
 from serving.call.scheduler import Scheduler, Timer
 from serving.call.speaking import MAX_REPLY_S
 from serving.call.turns import deadline, step

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from serving.audio import FRAME_SECONDS, AudioClip, AudioFrame, Samples, silence
 from serving.call.ears import Hears, Noticed, Over, Quiet
 from serving.call.faults import fault
-from serving.call.playout import Recording
+from serving.call.recording import Recording
 from serving.call.scheduler import Done, Scheduler, Timer
 from serving.speech.protocols import Transcript
 

@@ -33,7 +33,7 @@ class Parts:
     policy: m.TurnPolicy
     changed: Callable[[LiveSnapshot], None]
     closed: Callable[[CallRecord], None]
-    longest_s: float = 3_600.0
+    longest_s: float
 
 
 def turn_policy(settings: Settings, turn_taking: TurnTaking, *, opening: str) -> m.TurnPolicy:

@@ -15,9 +15,9 @@ from serving.call.dialogue import DialogueState, Reply, heard_only, merged, no_l
 from serving.call.ears import Over
 from serving.call.faults import fault
 from serving.call.open_turn import OpenTurn
-from serving.call.playout import Recording
 from serving.call.ports import SPEECH_LIMIT_S
 from serving.call.record import CallRecord, Decision, TurnRecord
+from serving.call.recording import Recording
 from serving.call.scheduler import Scheduler, Serial
 
 

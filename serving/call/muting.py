@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from serving.call.dialogue import DialogueState
 from serving.call.ears import Over
-from serving.call.playout import Recording
+from serving.call.recording import Recording
 from serving.call.understanding import unrecorded
 from serving.spoken import parse
 from serving.spoken.unfinished import Unfinished, unfinished

@@ -116,6 +116,21 @@ class TurnRecord:
     tts_engine: str = ""
 
 
+class Unrecorded(StrEnum):
+    """Why there is no recording of a call."""
+
+    OFF = "off"
+    """Recordings are not kept, or the call was typed."""
+    OPTED_OUT = "opted_out"
+    """The caller asked for none; what was kept is removed."""
+    EMPTY = "empty"
+    """Nothing sounded."""
+    UNWRITABLE = "unwritable"
+    """It could not be written, for instance because the disk was full."""
+    EXPIRED = "expired"
+    """It was removed when its time was over."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallRecord:
     """One call.
@@ -127,7 +142,8 @@ class CallRecord:
         engines: `stt`, `tts`, `llm` → engine name.
         confirmed: whether the caller confirmed that the matter is settled; None when not asked.
         survey: 1 to 5; None when not answered.
-        recording: path of the stereo WAV under `home`; None when none was kept.
+        recording: path of the stereo WAV under `home`; None when there is none.
+        unrecorded: why there is none; None while the call lasts, where there is one, and in calls before 0.2.
         dropped_frames: 20 ms pieces of the caller's sound that came faster than they could be heard.
         false_interruptions: how often the bot held its speech for a sound that was no interruption.
         transfer_summary: what a person needs to know who takes the call over, redacted.
@@ -149,6 +165,7 @@ class CallRecord:
     confirmed: bool | None = None
     survey: int | None = None
     recording: str | None = None
+    unrecorded: Unrecorded | None = None
     dropped_frames: int = 0
     false_interruptions: int = 0
     transfer_summary: str = ""
@@ -174,6 +191,7 @@ def call_of(data: Mapping[str, Any]) -> CallRecord:
     for name in ("started_at", "ended_at"):
         fields[name] = _utc(fields[name])
     fields["ending"] = Ending(fields["ending"]) if fields["ending"] else None
+    fields["unrecorded"] = Unrecorded(fields["unrecorded"]) if fields.get("unrecorded") else None
     fields["turns"] = tuple(turn_of(turn) for turn in fields["turns"])
     return CallRecord(**fields)
 

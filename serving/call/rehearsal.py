@@ -6,9 +6,9 @@ from serving.call.book import CallBook
 from serving.call.line import Line
 from serving.call.live import LiveCall
 from serving.call.live_parts import Parts, turn_policy
-from serving.call.playout import Recording
 from serving.call.ports import Journal
 from serving.call.record import CallRecord
+from serving.call.recording import Recording
 from serving.call.replay import LIVE, NoRecords, Retold, like
 from serving.call.responder import Responder
 from serving.call.runtime import Runtime
@@ -54,6 +54,7 @@ class Rehearsal:
             policy if live else replace(policy, idle_s=None, filler_s=None),  # that caller waits for the bot
             lambda _snapshot: None,
             lambda _call: None,
+            runtime.settings.longest_call_s,
         )
         journal = Journal(NoRecords(), runtime.settings.home / "unsaved")
         book = CallBook(like(call, served.version, scope.key), journal, runtime.settings.max_turn_chars)

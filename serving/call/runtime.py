@@ -28,9 +28,9 @@ from serving.call.live import LiveCall
 from serving.call.live_parts import Parts, turn_policy
 from serving.call.live_state import LiveSnapshot
 from serving.call.patience import Patience
-from serving.call.playout import Recording
 from serving.call.ports import CallObserver, Engines, Journal
 from serving.call.record import CallRecord
+from serving.call.recording import Recording
 from serving.call.responder import Responder
 from serving.call.scheduler import Scheduler
 from serving.call.scope import ScopeParts, scope_for
@@ -284,7 +284,7 @@ class Runtime:
             line.transport, self.engines, caller_id, "", observers, call_id, live=True
         )
         policy = turn_policy(self.settings, self.turn_taking, opening=responder.opening)
-        parts = Parts(ears, tts, self.kept, policy, changed, closed)
+        parts = Parts(ears, tts, self.kept, policy, changed, closed, self.settings.longest_call_s)
         book = CallBook(call, journal, self.settings.max_turn_chars)
         recording = Recording(wanted=journal.recording is not None)
         return LiveCall(responder, parts, book, recording, line, scheduler)

@@ -18,9 +18,9 @@ from serving.call.dialogue import DialogueState, HeardTurn, no_longer_asked
 from serving.call.faults import fault
 from serving.call.hearing import Line, Recognition, Utterance, listen
 from serving.call.open_turn import OpenTurn
-from serving.call.playout import Recording
 from serving.call.ports import Engines, Journal, Responding
 from serving.call.record import CallRecord, Decision, TurnRecord
+from serving.call.recording import Recording
 from serving.call.speaking import Voice
 from serving.call.turns import step
 from serving.call.understanding import unrecorded

@@ -14,7 +14,8 @@ from serving.audio import AudioClip
 from serving.call.clock import Clock, Laps
 from serving.call.faults import fault
 from serving.call.patience import Patience
-from serving.call.playout import PlayoutLedger, Recording
+from serving.call.playout import PlayoutLedger
+from serving.call.recording import Recording
 from serving.errors import EngineError
 from serving.speech.protocols import TtsEngine
 from serving.speech.sentences import speakable_sentences

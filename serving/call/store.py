@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serving.call.machine import Ending
-from serving.call.record import CallRecord, TurnRecord, call_of
+from serving.call.record import CallRecord, TurnRecord, Unrecorded, call_of
 from serving.call.tables import CALLS, TURNS, open_engine, prepare_tables, translated
 from serving.errors import InvalidInputError, MissingError, UnavailableError
 from serving.plain import plain
@@ -187,9 +187,10 @@ class CallStore:
             return [(call_id, path) for call_id, path in db.execute(query)]
 
     def forget_recording(self, call_id: str) -> None:
-        """Note that a call's recording is no more; harmless twice."""
+        """Note that a call's recording is past its time and gone; harmless twice."""
+        gone = {"recording": None, "unrecorded": Unrecorded.EXPIRED.value}
         with translated(), self._engine.begin() as db:
-            db.execute(CALLS.update().where(CALLS.c.call_id == call_id).values(recording=None))
+            db.execute(CALLS.update().where(CALLS.c.call_id == call_id).values(gone))
 
     def _found(self, query: sa.Select[Any]) -> list[CallRecord]:
         """Calls of a query in its order, with their turns, all as of one moment."""
@@ -215,6 +216,7 @@ def _call_row(call: CallRecord) -> dict[str, Any]:
     row["started_at"] = _utc(call.started_at)
     row["ended_at"] = _utc(call.ended_at) if call.ended_at else None
     row["ending"] = call.ending.value if call.ending else None
+    row["unrecorded"] = call.unrecorded.value if call.unrecorded else None
     row["engines"] = dict(call.engines)
     row["transfer_summary"] = _text(call.transfer_summary)
     return row

@@ -50,6 +50,7 @@ CALLS = sa.Table(
     sa.Column("false_interruptions", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("transfer_summary", sa.Text, nullable=False, server_default=""),
     sa.Column("verified", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("unrecorded", sa.String(16)),
 )
 
 TURNS = sa.Table(

@@ -25,7 +25,8 @@ class ConsoleObserver:
     def call_ended(self, call: "CallRecord") -> None:
         """Print how the call ended."""
         ending = call.ending.value.replace("_", " ") if call.ending else "open"
-        recording = f", recording {call.recording}" if call.recording else ""
+        why = f", no recording ({call.unrecorded.replace('_', ' ')})" if call.unrecorded else ""
+        recording = f", recording {call.recording}" if call.recording else why
         self._console.print(
             f"Call {call.call_id}: {ending} after {call.duration_s:.1f} s, "
             f"{len(call.turns)} turns{recording}",

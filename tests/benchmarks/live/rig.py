@@ -15,9 +15,9 @@ from serving.call.dialogue import DialogueState, HeardTurn, Reply
 from serving.call.ears import Ears
 from serving.call.live import LiveCall
 from serving.call.live_parts import Parts, turn_policy
-from serving.call.playout import Recording
 from serving.call.ports import CallObserver, Journal, Records, Responding
 from serving.call.record import CallRecord, Decision
+from serving.call.recording import Recording
 from serving.call.scheduler import AsyncScheduler
 from serving.call.session import new_call_id
 from serving.call.turn_taking import load_turn_taking
@@ -105,7 +105,7 @@ class Rig:
             recording,
             self._failed,
         )
-        parts = Parts(ears, self.tts, self._kept, self._policy, lambda _state: None, self._closed)
+        parts = Parts(ears, self.tts, self._kept, self._policy, lambda _state: None, self._closed, 3_600.0)
         call = LiveCall(
             self.responder(),
             parts,

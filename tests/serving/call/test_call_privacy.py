@@ -179,7 +179,8 @@ def test_an_interrupted_answer_leaves_no_part_of_a_number_on_record(bank: Bank) 
     from serving.audio import AudioClip
     from serving.call.clock import FileClock
     from serving.call.patience import Patience
-    from serving.call.playout import PlayoutLedger, Recording
+    from serving.call.playout import PlayoutLedger
+    from serving.call.recording import Recording
     from serving.call.speaking import Voice
     from tests.serving.call.phone import Counter, loud
 

@@ -10,9 +10,9 @@ from serving.call.ears import Ears
 from serving.call.line import Line
 from serving.call.live import LiveCall
 from serving.call.live_parts import Parts
-from serving.call.playout import Recording
 from serving.call.ports import Journal, Responding
 from serving.call.record import CallRecord, TurnRecord
+from serving.call.recording import Recording
 from serving.call.replay import NoRecords, Retold, like, replay
 from serving.call.scheduler import VirtualScheduler
 from serving.call.toolbox import Toolbox
@@ -52,7 +52,7 @@ class Today:
             banking = self.box.banking
             tools = retold.tools(banking.executor.schemas)
             replies = responder_of(replace(self.box, banking=replace(banking, executor=tools)))
-        parts = Parts(heard, tts, SpeechCache(tts), POLICY, lambda _: None, lambda _: None)
+        parts = Parts(heard, tts, SpeechCache(tts), POLICY, lambda _: None, lambda _: None, 3_600.0)
         book = CallBook(like(call, "keywords/2", "s"), Journal(NoRecords(), Path("/nowhere")), 2_000)
         responder = retold.responding(replies)
         return LiveCall(responder, parts, book, Recording(wanted=False), line, scheduler)

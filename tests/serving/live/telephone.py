@@ -22,9 +22,9 @@ from serving.call.live import LiveCall
 from serving.call.live_parts import Parts
 from serving.call.live_state import LiveSnapshot
 from serving.call.machine import Next, TurnPolicy
-from serving.call.playout import Recording
 from serving.call.ports import Journal
 from serving.call.record import CallRecord, Decision, TurnRecord
+from serving.call.recording import Recording
 from serving.call.scheduler import VirtualScheduler
 from serving.call.turn_taking import TurnTaking, load_turn_taking
 from serving.language.protocols import Message
@@ -243,6 +243,7 @@ class Telephone:
         latency_s: float = 0.0,
         marks: bool = True,
         words_per_s: float = 0.0,
+        longest_s: float = 3_600.0,
     ) -> None:
         self.time = VirtualScheduler(cost)
         self.line = VirtualLine(self.time, latency_s, marks=marks)
@@ -260,7 +261,9 @@ class Telephone:
             stt or TellingStt(told, words_per_s), LoudnessVad(), EndpointSettings(hang_over_s=HANG_OVER_S),
             turn_taking(), 30.0,
         )  # fmt: skip
-        parts = Parts(self.ears, tts, SpeechCache(tts), policy, self.states.append, self.closed.append)
+        parts = Parts(
+            self.ears, tts, SpeechCache(tts), policy, self.states.append, self.closed.append, longest_s
+        )
         self.recording = Recording(wanted=path is not None)
         self.call = LiveCall(self.replies, parts, self.book, self.recording, self.line, self.time)
         self.line.call = self.call

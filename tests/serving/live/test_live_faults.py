@@ -1,5 +1,6 @@
 """What breaks in a live call, and what the caller and the record have of it."""
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from serving.audio import AudioClip, Samples, read_wav_channels
 from serving.call.machine import Ending
-from serving.call.record import Decision, ToolRecord
+from serving.call.record import Decision, ToolRecord, Unrecorded
 from serving.errors import EngineError
 from serving.speech.protocols import EngineInfo
 from tests.serving.call.phone import HummingTts, loud
@@ -236,6 +237,7 @@ def test_opting_out_removes_what_was_recorded(tmp_path: Path) -> None:
     turn(phone)
     phone.hang_up()
     assert phone.call.call.recording is None
+    assert phone.call.call.unrecorded is Unrecorded.OPTED_OUT
     assert not list(tmp_path.iterdir())
 
 
@@ -275,5 +277,37 @@ def test_a_recording_that_cannot_be_written_costs_the_recording_and_nothing_else
     turn(phone)
     phone.hang_up()
     assert phone.call.call.recording is None
+    assert phone.call.call.unrecorded is Unrecorded.UNWRITABLE
     assert len(phone.records.ended) == len(phone.closed) == 1
     assert [turn.text for turn in phone.records.ended[0].turns] == ["hello"]
+
+
+def test_a_disk_that_is_full_before_the_recording_ends_leaves_no_half_of_it(tmp_path: Path) -> None:
+    phone = Telephone(["hello"], folder=tmp_path)
+    turn(phone)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        phone.hang_up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert phone.call.call.unrecorded is Unrecorded.UNWRITABLE
+    assert phone.records.ended == [phone.call.call]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_call_without_a_recording_says_that_none_was_to_be_kept() -> None:
+    phone = Telephone(["hello"])
+    turn(phone)
+    phone.hang_up()
+    assert phone.call.call.unrecorded is Unrecorded.OFF
+
+
+def test_a_call_that_lasts_too_long_is_put_through_to_a_person() -> None:
+    phone = Telephone(["hello"] * 9, longest_s=20.0)
+    phone.wait_for("listening")
+    while not phone.closed and phone.time.now() < 60.0:
+        phone.talk(1.0)
+        phone.wait(3.0)
+    assert phone.closed[0].ending is Ending.TRANSFERRED
+    assert phone.closed[0].duration_s == pytest.approx(20.0, abs=5.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.call.machine import Ending
-from serving.call.record import CallRecord
+from serving.call.record import CallRecord, Unrecorded
 from serving.call.store import CallStore
 from serving.call.tables import CALLS
 from serving.errors import IntegrityError, MissingError, UnavailableError
@@ -186,7 +186,7 @@ def test_recordings_are_found_by_age_and_forgotten(store: CallStore) -> None:
     store.forget_recording("old")
     store.forget_recording("never recorded")
     assert store.recordings(until=BEGAN + HOUR) == [("new", new.recording)]
-    assert store.call("old") == replace(old, recording=None)
+    assert store.call("old") == replace(old, recording=None, unrecorded=Unrecorded.EXPIRED)
 
 
 def test_a_database_that_answers_says_so(store: CallStore) -> None:

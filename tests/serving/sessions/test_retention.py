@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.call.record import Unrecorded
 from serving.call.retention import expire_recordings, try_to_expire
 from serving.call.store import CallStore
 from serving.errors import InvalidInputError, UnavailableError
@@ -63,7 +64,7 @@ def test_recordings_past_their_time_go_and_their_calls_forget_them(home: Path, s
     assert not old.exists()
     assert not old.parent.exists(), "an empty day is no more"
     assert new.exists()
-    assert store.call("old") == replace(before, recording=None)
+    assert store.call("old") == replace(before, recording=None, unrecorded=Unrecorded.EXPIRED)
     assert store.call("new").recording == str(new)
     assert expire(home, store) == {}
 

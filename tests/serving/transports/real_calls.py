@@ -12,9 +12,9 @@ from serving.call.ears import Ears
 from serving.call.line import Line
 from serving.call.live import LiveCall, Parts
 from serving.call.machine import Next
-from serving.call.playout import Recording
 from serving.call.ports import Journal
 from serving.call.record import CallRecord, Decision
+from serving.call.recording import Recording
 from serving.call.runtime import turn_policy
 from serving.call.scheduler import AsyncScheduler
 from serving.call.store import CallStore
@@ -61,6 +61,7 @@ def real_calls(settings: Settings, told: tuple[str, ...]) -> Iterator[tuple[Open
                 turn_policy(settings, turn_taking, opening=""),
                 lambda _snapshot: None,
                 lambda _call: closed(),
+                settings.longest_call_s,
             )
             journal = Journal(store, settings.home / "unsaved", (), None, lambda: None)
             book = CallBook(call, journal, settings.max_turn_chars)
