@@ -72,14 +72,15 @@ def _collect(reading: Reading, index: int, limit: int, *, lead: bool = False) ->
         reading: the text.
         index: first token.
         limit: most characters.
-        lead: take the first token as it is.
+        lead: of an IBAN, which starts with its country and holds the four letters of a bank; in any other
+            reference four letters by themselves are the next word ("10482917, born in …").
     """
     collected, at, last = "", index, index
     while at < reading.size and len(collected) < limit:
         if reading.words[at] in _JOINTS:
             at += 1
             continue
-        piece, at = (reading.words[at], at + 1) if lead and at == index else _piece(reading, at)
+        piece, at = (reading.words[at], at + 1) if lead and at == index else _piece(reading, at, bank=lead)
         if not piece or len(collected) + len(piece) > limit:
             break
         collected, last = collected + piece, at
@@ -88,23 +89,34 @@ def _collect(reading: Reading, index: int, limit: int, *, lead: bool = False) ->
     return collected, last
 
 
-def _piece(reading: Reading, at: int) -> tuple[str, int]:
-    """One letter, a few letters written against digits, or the digits of one number."""
+def _piece(reading: Reading, at: int, *, bank: bool) -> tuple[str, int]:
+    """One letter, a few letters written against digits, a bank's letters, or the digits of one number."""
     word = reading.words[at]
     if len(word) != 1 or word == "o" or not word.isalpha():
         number = read_number(reading, at)
         if number is not None and number.digits:
             return number.digits, number.last
-    if word.isascii() and word.isalpha() and (len(word) in {1, 4} or _glued(reading, at)):
+    if word.isascii() and word.isalpha() and _is_group(reading, at, bank=bank):
         return (word, at + 1) if word not in _WORDS and word not in SOFT_FILLERS - _LETTERS else ("", at)
     return "", at
+
+
+def _is_group(reading: Reading, at: int, *, bank: bool) -> bool:
+    """Whether letters are a part of a reference: one, or against figures, or in capitals."""
+    length = len(reading.words[at])
+    if length == 1 or (bank and length == 4) or _glued(reading, at):
+        return True
+    shown = reading.text[reading.starts[at] : reading.ends[at]]
+    return length <= 4 and shown.isupper() and not reading.text.isupper()
 
 
 def _glued(reading: Reading, at: int) -> bool:
     """Whether figures touch the letters at token `at`, perhaps with a hyphen between."""
     before, after = at - 1, at + 1
+    if at > 1 and reading.words[before] == "-" and reading.adjacent(before):
+        before -= 1
     if reading.words[after] == "-" and reading.adjacent(after):
         after += 1
-    return (at > 0 and reading.written[before] and reading.adjacent(before)) or (
+    return (before >= 0 and reading.written[before] and reading.adjacent(before)) or (
         reading.written[after] and reading.adjacent(at)
     )

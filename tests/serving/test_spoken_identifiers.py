@@ -273,3 +273,18 @@ def test_banking_questions_without_personal_data_hold_no_personal_value() -> Non
     text = path.read_text()
     found = [text[value.start : value.end] for value in parse(text) if value.personal]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("my customer number is 10482917, date of birth May 3 1971", "10482917"),
+        ("customer number 10482917 born 3 may 1971", "10482917"),
+        ("account number 12345678 when will it close", "12345678"),
+        ("my reference is AB12 CDEF 34", "AB12CDEF34"),
+        ("my reference is AB 12 34 56 C", "AB123456C"),
+        ("account number ab-1234-cdef", "AB1234CDEF"),
+    ],
+)
+def test_the_next_word_is_no_part_of_a_reference_and_its_own_letters_are(text: str, number: str) -> None:
+    assert [value.value for value in parse(text) if value.kind is Kind.ACCOUNT] == [number]
