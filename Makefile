@@ -44,8 +44,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: install
 	@$(BIN)/voicebot demo
 
+# WORKERS=0 runs them all in one process.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder
 
 # The same properties on many random examples (make test draws the same ones in every run).
 search: install

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("tests.circle.fixtures",)
 
+TESTS = Path(__file__).parent
+REAL_TIME = {"benchmarks", "circle", "page", "scenarios"}
+"""Folders of tests that train, keep a browser, or run calls in real time."""
+
 TODAY = date(2026, 11, 20)
 """A day on which every rate and wording of the project's data is in force."""
 
@@ -23,6 +27,19 @@ def pytest_configure() -> None:
     """Before torch is loaded: its threads do not spin beside other work on the same cores."""
     choose_examples()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What works in real time shares one process and goes first; any other file is on its own.
+
+    Two browsers, or two trainings, at once on two cores would measure each other. The circle is trained once.
+    """
+    folders = {item: item.path.relative_to(TESTS).parts[0] for item in items}
+    for item in items:
+        together = folders[item] in REAL_TIME
+        item.add_marker(pytest.mark.xdist_group("real time" if together else str(item.path)))
+    items.sort(key=lambda item: folders[item] not in REAL_TIME)
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 QUESTION = "can i pay off my personal loan early"
-GREETING_S = 16.0
+GREETING_S = 11.0
 """Silence before the caller talks: more than the browser's start and the greeting take."""
 PATIENCE_MS = 60_000.0
 
@@ -51,8 +51,10 @@ class Served:
 @pytest.fixture(scope="module")
 def served(finished_circle: Circle) -> Iterator[Served]:
     """All that `start-call` serves, on a day on which every wording is in force."""
-    # Without the notice of recording the greeting is short; the caller waits for it in real time.
-    settings = finished_circle.settings.model_copy(update={"keep_recordings": False})
+    # The caller waits in real time for what the bot says: it speaks fast, and needs no notice of recording.
+    settings = finished_circle.settings.model_copy(
+        update={"keep_recordings": False, "espeak_words_per_minute": 300}
+    )
     with (
         Runtime(settings, voice=True, today=lambda: TODAY) as runtime,
         contextlib.closing(BackgroundState(MemoryLiveState())) as state,
