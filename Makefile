@@ -46,7 +46,7 @@ demo: install
 
 # WORKERS=0 runs them all in one process.
 test: install
-	$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadscope --no-loadscope-reorder
 
 # The same properties on many random examples (make test draws the same ones in every run).
 search: install

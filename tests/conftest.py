@@ -11,6 +11,9 @@ from serving.settings import Settings, default_data_dir
 from tests.properties import choose_examples
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
     from serving.language.encoder import SentenceEncoder
 
 pytest_plugins = ("tests.circle.fixtures",)
@@ -29,17 +32,28 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What works in real time shares one process and goes first; any other file is on its own.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "LoadScopeScheduling":
+    """What works in real time shares one process and goes first; of the rest each file goes by itself.
 
     Two browsers, or two trainings, at once on two cores would measure each other. The circle is trained once.
     """
-    folders = {item: item.path.relative_to(TESTS).parts[0] for item in items}
-    for item in items:
-        together = folders[item] in REAL_TIME
-        item.add_marker(pytest.mark.xdist_group("real time" if together else str(item.path)))
-    items.sort(key=lambda item: folders[item] not in REAL_TIME)
+    from xdist.scheduler import LoadScopeScheduling
+
+    class RealTimeTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "real time" if _in_real_time(nodeid) else nodeid.split("::", 1)[0]
+
+    return RealTimeTogether(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In this order, for the scheduler above."""
+    items.sort(key=lambda item: not _in_real_time(item.nodeid))
+
+
+def _in_real_time(nodeid: str) -> bool:
+    return not REAL_TIME.isdisjoint(nodeid.split("::", 1)[0].split("/"))
 
 
 @pytest.fixture(autouse=True)
