@@ -61,6 +61,7 @@ class Hearing:
         self._talking = False
         self._behind_since: float | None = None
         self._watch: Timer | None = None
+        self._latest = 0.0
         self.dropped = 0
         """Frames of 20 ms that came faster than they could be heard."""
 
@@ -88,13 +89,18 @@ class Hearing:
 
     def _watch_for_silence(self) -> None:
         """A line that brings no more sound is silent: what was begun must come to its end."""
-        if self._watch is not None:
-            self._watch.cancel()
-        self._watch = self._scheduler.later(self._scheduler.now() + _NO_SOUND_S, self._no_sound)
+        self._latest = self._scheduler.now()
+        if self._watch is None:
+            self._watch = self._scheduler.later(self._latest + _NO_SOUND_S, self._no_sound)
 
     def _no_sound(self) -> None:
         self._watch = None
-        if self._closed or not self._talking or self._end is None:
+        if self._closed or self._end is None:
+            return
+        if self._scheduler.now() < self._latest + _NO_SOUND_S:  # one timer a second, not one for each frame
+            self._watch = self._scheduler.later(self._latest + _NO_SOUND_S, self._no_sound)
+            return
+        if not self._talking:
             return
         clip = silence(_NO_SOUND_S, self._rate)
         frame = AudioFrame(clip, self._end)

@@ -4,12 +4,11 @@ Work that is given up while it runs keeps its thread, which Python cannot take a
 then made up for by a fresh one, up to a limit. All are daemon threads: one that hangs holds up no exit.
 """
 
+import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
+from queue import Empty, SimpleQueue
 
 from loguru import logger
 
@@ -32,21 +31,34 @@ _KINDS = {
 processors and a database that are no faster for more threads."""
 
 
-class _Stage(Enum):
-    WAITING = auto()
-    RUNNING = auto()
-    HUNG = auto()
-    OVER = auto()
-
-
-@dataclass(slots=True, eq=False)
 class _Work:
-    job: Callable[[], None]
-    stage: _Stage = _Stage.WAITING
+    """A job that is begun once, by a thread or by whoever drops it, and over once, done or given up."""
+
+    __slots__ = ("_began", "_over", "job")
+
+    def __init__(self, job: Callable[[], None]) -> None:
+        self.job = job
+        self._began = threading.Lock()
+        self._over = threading.Lock()
+
+    def begin(self) -> bool:
+        """Whether nobody has begun it before."""
+        return self._began.acquire(blocking=False)
+
+    def drop(self) -> bool:
+        """Whether nobody had begun it; nobody will."""
+        return self.begin() and self.end()
+
+    def end(self) -> bool:
+        """Whether nobody has ended it before."""
+        return self._over.acquire(blocking=False)
 
 
 class WorkPool:
     """Daemon threads for one kind of work, made as they are needed.
+
+    Every 20 ms of sound of every line is one piece of work: it passes one queue and a few locks that nobody
+    holds, all of them C, and no condition.
 
     Args:
         kind: its name in logs.
@@ -58,10 +70,12 @@ class WorkPool:
         self._kind = kind
         self._threads = threads
         self._most_hung = threads * replacements
-        self._waiting: deque[_Work] = deque()
-        self._change = threading.Condition()
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._quiet = threading.Condition(self._lock)
+        self._wanted = 0
+        """Pieces that wait or are being done."""
         self._alive = 0
-        self._idle = 0
         self._hung = 0
         self._made = 0
         self._closed = False
@@ -87,12 +101,12 @@ class WorkPool:
             RuntimeError: the pool is closed.
         """
         work = _Work(job)
-        with self._change:
+        with self._lock:
             if self._closed:
                 raise RuntimeError(f"the threads for {self._kind} are closed")
-            self._waiting.append(work)
+            self._wanted += 1
             self._staff()
-            self._change.notify()
+            self._queue.put(work)
         return lambda: self._give_up(work)
 
     def close(self, wait_s: float = 0.0) -> None:
@@ -102,34 +116,35 @@ class WorkPool:
             wait_s: how long to let work finish, that which waits as well; what hangs is not waited for.
         """
         deadline = time.monotonic() + wait_s
-        with self._change:
+        with self._lock:
             self._closed = True
-            while wait_s and (self._waiting or self._alive - self._idle) and time.monotonic() < deadline:
-                self._change.wait(deadline - time.monotonic())
-            for work in self._waiting:
-                work.stage = _Stage.OVER
-            self._waiting.clear()
-            self._change.notify_all()
+            while wait_s and self._wanted and time.monotonic() < deadline:
+                self._quiet.wait(deadline - time.monotonic())
+            with contextlib.suppress(Empty):
+                while True:
+                    work = self._queue.get_nowait()
+                    if work is not None:
+                        work.drop()
+            for _ in range(self._alive):
+                self._queue.put(None)
 
     def _staff(self) -> None:
-        """Have threads for what waits; the lock is held."""
+        """Have threads for what is wanted; the lock is held."""
         most = min(self._threads, self._threads + self._most_hung - self._hung)
-        while self._alive < most and self._idle < len(self._waiting):
+        while self._alive < min(most, self._wanted):
             self._made += 1
             name = f"{self._kind}-{self._made}"
-            thread = threading.Thread(target=self._run, name=name, daemon=True)
             self._alive += 1
-            self._idle += 1
-            thread.start()
+            threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def _give_up(self, work: _Work) -> None:
-        with self._change:
-            if work.stage is _Stage.WAITING:
-                self._waiting.remove(work)
-            if work.stage is not _Stage.RUNNING:
-                work.stage = _Stage.OVER
-                return
-            work.stage = _Stage.HUNG
+        if work.drop():
+            self._no_more_wanted()
+            return
+        if not work.end():
+            return
+        with self._lock:
+            self._wanted -= 1
             self._hung += 1
             self._alive -= 1
             self._staff()
@@ -142,37 +157,30 @@ class WorkPool:
 
     def _run(self) -> None:
         """A thread's life: it ends with the pool, or with work that had been given up."""
-        while True:
-            with self._change:
-                while not self._waiting and not self._closed:
-                    self._change.wait()
-                self._idle -= 1
-                if not self._waiting:
-                    self._alive -= 1
-                    return
-                work = self._waiting.popleft()
-                work.stage = _Stage.RUNNING
+        while (work := self._queue.get()) is not None:
+            if not work.begin():
+                continue
             try:
                 work.job()
             except BaseException as error:  # the thread must live on for the next
                 logger.error("{} broke: {}", self._kind, type(error).__name__)
-            if not self._done(work):
-                logger.info("{} that hung came back", self._kind)
+            if not work.end():
+                self._came_back()
                 return
+            self._no_more_wanted()
 
-    def _done(self, work: _Work) -> bool:
-        """Whether the thread goes on; it does not where another has taken its place."""
-        with self._change:
-            late = work.stage is _Stage.HUNG
-            work.stage = _Stage.OVER
-            if late:
-                self._hung -= 1
-                self._staff()
-            else:
-                self._idle += 1
-                if self._closed:
-                    self._change.notify_all()
-            return not late
+    def _no_more_wanted(self) -> None:
+        with self._lock:
+            self._wanted -= 1
+            if self._closed:
+                self._quiet.notify_all()
+
+    def _came_back(self) -> None:
+        """Work that had been given up is over; another thread has taken the place of its own."""
+        with self._lock:
+            self._hung -= 1
+            self._staff()
+        logger.info("{} that hung came back", self._kind)
 
 
 class WorkPools:

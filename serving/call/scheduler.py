@@ -105,6 +105,8 @@ class AsyncScheduler:
         self._pool: Workers = _OnePool(pool) if isinstance(pool, Executor) else pool
         self._loop = loop or asyncio.get_running_loop()
         self._origin = self._loop.time()
+        self._limits: dict[object, tuple[float, Callable[[], None]]] = {}
+        self._watch: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
         """Seconds since this was made."""
@@ -123,13 +125,10 @@ class AsyncScheduler:
 
     def work(self, name: str, job: Callable[[], _Result], done: Done[_Result], limit_s: float) -> None:
         """See `Scheduler.work`."""
-        open_ = True
+        piece = object()
 
         def finish(result: _Result | None, error: Exception | None) -> None:
-            nonlocal open_
-            if open_:
-                open_ = False
-                late.cancel()
+            if self._limits.pop(piece, None) is not None:
                 done(result, error)
 
         def run() -> None:
@@ -146,7 +145,26 @@ class AsyncScheduler:
         # Lines that are logged in the thread know their call as those logged here do.
         here = contextvars.copy_context()
         abandon = self._pool.submit(name, lambda: here.run(run))
-        late = self._loop.call_later(limit_s, give_up)
+        self._limits[piece] = (self._loop.time() + limit_s, give_up)
+        self._watch_limits()
+
+    def _watch_limits(self) -> None:
+        """One timer for the work that must be over first: nearly all of it is."""
+        first = min(moment for moment, _ in self._limits.values())
+        if self._watch is not None and self._watch.when() <= first:
+            return
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self._loop.call_at(first, self._enforce_limits)
+
+    def _enforce_limits(self) -> None:
+        self._watch = None
+        now = self._loop.time()
+        for moment, give_up in list(self._limits.values()):
+            if moment <= now:
+                give_up()
+        if self._limits:
+            self._watch_limits()
 
 
 class Serial:

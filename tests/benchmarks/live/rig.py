@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -15,6 +14,7 @@ from serving.call.dialogue import DialogueState, HeardTurn, Reply
 from serving.call.ears import Ears
 from serving.call.live import LiveCall
 from serving.call.live_parts import Parts, turn_policy
+from serving.call.pools import WorkPools
 from serving.call.ports import CallObserver, Journal, Records, Responding
 from serving.call.record import CallRecord, Decision
 from serving.call.recording import Recording
@@ -69,7 +69,7 @@ class Rig:
     open_calls: int = 0
 
     def __enter__(self) -> Self:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="call")
+        self._pool = WorkPools(THREADS)
         self._kept = SpeechCache(self.tts, **({} if self.keep_sound else {"max_bytes": 1}))
         self._turn_taking = load_turn_taking(self.settings.data / "lexicons" / "turn_taking.yaml")
         self._policy = turn_policy(self.settings, self._turn_taking, opening="")
@@ -78,7 +78,7 @@ class Rig:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown()
+        self._pool.close()
 
     def open(self, line: ToneLine) -> LiveCall:
         """A call on a line, started."""
