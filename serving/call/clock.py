@@ -6,6 +6,7 @@ still talks costs nothing, falling behind real time costs what it costs, and eve
 scale.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -51,12 +52,16 @@ class FileClock:
 class Laps:
     """Contiguous stage times of one turn: each mark closes a lap where the last one ended.
 
-    Laps of the same name add up; all laps together are exactly the time since the start.
+    Laps of the same name add up; all laps together are exactly the time since the start. May be marked by the
+    thread that answers beside the one that speaks. Once closed it stays as it is: what an answer still takes
+    when its first sound plays is no part of the caller's wait.
     """
 
     def __init__(self, clock: Now, start: float) -> None:
         self._clock = clock
         self._last = start
+        self._lock = threading.Lock()
+        self._closed = False
         self.seconds: dict[str, float] = {}
 
     def mark(self, stage: str, at: float | None = None) -> float:
@@ -66,7 +71,14 @@ class Laps:
             stage: its name.
             at: when it ended, where that is known; default: now. Never before the last mark.
         """
-        now = self._clock.now() if at is None else max(at, self._last)
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
-        return now
+        with self._lock:
+            now = max(self._clock.now() if at is None else at, self._last)
+            if not self._closed:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+                self._last = now
+            return now
+
+    def close(self) -> None:
+        """Take no more marks."""
+        with self._lock:
+            self._closed = True

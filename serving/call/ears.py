@@ -192,7 +192,7 @@ class Ears:
         guess = found.guess
         right = guess is not None and guess.voice_end == found.voice_end
         if guess is not None and right and guess.ready.wait(GUESS_LIMIT_S) and guess.transcript is not None:
-            found.stream.cancel()
+            _cancel(found.stream)
             return guess.transcript
         return found.stream.finish()
 
@@ -207,7 +207,7 @@ class Ears:
         self._now = None
         for utterance in rest:
             if utterance.stream is not None:
-                utterance.stream.cancel()
+                _cancel(utterance.stream)
 
     def _frame(self, frame: AudioFrame, noticed: list[Noticed]) -> None:
         self._before.append(frame)
@@ -283,3 +283,11 @@ class Ears:
         self._over[self._count] = self._now
         began, self._now = self._now.began, None
         return Over(self._count, began, at, cut)
+
+
+def _cancel(stream: SttStream) -> None:
+    """Let a stream go; nobody needs what it might say of that."""
+    try:
+        stream.cancel()
+    except Exception as error:  # an engine's bug must not end the call
+        logger.warning("a stream was not let go: {}", fault("stt", error))

@@ -86,7 +86,7 @@ def generate(
     error = ""
     if box.llm is not box.fallback and (request.knowledge or request.tools):
         try:
-            aloud = partial(_aloud, box, turn, request, work, say) if say else None
+            aloud = partial(_aloud, box, turn, request, work, laps, say) if say else None
             text = _converse(box, box.llm, turn, request, work, laps, aloud)
             _refuse_inventions(box, turn, text, work, request)
         except Exception as failure:  # whatever an engine does, the turn is answered
@@ -170,6 +170,7 @@ def _aloud(
     turn: Understood,
     request: LlmRequest,
     work: _Work,
+    laps: Laps,
     say: Callable[[str], None],
     sentence: str,
 ) -> None:
@@ -179,6 +180,7 @@ def _aloud(
         EngineError: it states a number that nobody gave.
     """
     _refuse_inventions(box, turn, sentence, work, request)
+    laps.mark("llm")
     say(redact(sentence, known=turn.state.placeholders).text)
 
 

@@ -7,7 +7,6 @@ on one thread, so it also runs on a virtual clock. Whatever breaks costs a sente
 
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from serving.audio import Samples
@@ -19,20 +18,19 @@ from serving.call.faults import fault
 from serving.call.line import Line
 from serving.call.live_answers import LiveAnswers
 from serving.call.live_hearing import KEYS, LIVE_LIMIT_S, Hearing, Keys
+from serving.call.live_news import LiveNews
 from serving.call.live_parts import Parts
 from serving.call.live_playout import LivePlayout
-from serving.call.live_state import LiveSnapshot
 from serving.call.live_turns import LiveTurns
 from serving.call.mouth import Mouth
 from serving.call.muting import Muting
 from serving.call.ports import Responding
-from serving.call.record import CallRecord, Decision, TurnRecord
+from serving.call.record import CallRecord, Decision
 from serving.call.recording import Recording
 from serving.call.scheduler import Scheduler, Timer
 from serving.call.speaking import MAX_REPLY_S
 from serving.call.turns import deadline, step
-from serving.call.understanding import redacted_words
-from serving.plain import plain
+from serving.errors import EngineError
 from serving.speech.protocols import Transcript
 
 _SPEECH_LIMIT_S = MAX_REPLY_S + 30.0
@@ -78,7 +76,10 @@ class LiveCall:
         self._stepping = False
         self._tick: Timer | None = None
         self._tick_at: float | None = None
-        self._turns = LiveTurns(book, recording, scheduler, committed=self._committed, closed=parts.closed)
+        self._news = LiveNews(book, line, parts.changed)
+        self._turns = LiveTurns(
+            book, recording, scheduler, committed=self._news.committed, closed=parts.closed
+        )
         self._answers = LiveAnswers(
             responder, self._turns, self._mouth, scheduler, state=lambda: self._state, happened=self._dispatch
         )
@@ -109,10 +110,7 @@ class LiveCall:
     def start(self) -> None:
         """Record the beginning and greet the caller."""
         self._turns.begin()
-        call = self.call
-        self._line.tell(
-            "call", {"call_id": call.call_id, "adapter": call.adapter, "engines": dict(call.engines)}
-        )
+        self._news.began()
         self._call_watch = self._scheduler.later(self._parts.longest_s, lambda: self._deaf("call: too long"))
         self._dispatch(m.CallStarted(self._scheduler.now()), "began")
 
@@ -164,7 +162,7 @@ class LiveCall:
                 for action in actions:
                     self._act(action)
                 if (before.phase, before.turn) != (self._state.phase, self._state.turn) or actions:
-                    self._publish(happened)
+                    self._news.state(self._state, happened)
         finally:
             self._stepping = False
         pending = self._turns.dialogue.pending
@@ -186,29 +184,24 @@ class LiveCall:
         now = self._scheduler.now()
         self._dispatch(m.Tick(now if due is None else max(now, due)), "waited")
 
-    def _publish(self, happened: str) -> None:
-        call, state, turns = self.call, self._state, self._book.turns
-        snapshot = LiveSnapshot(
-            call.call_id, call.started_at, datetime.now(UTC), call.transport, call.adapter,
-            state.phase.value, state.turn, state.epoch, happened,
-            turns[-1].decision.value if turns else "",
-        )  # fmt: skip
-        self._line.tell("state", {"phase": snapshot.phase, "turn": state.turn, "happened": happened})
-        self._parts.changed(snapshot)
-
     def _act(self, action: m.Action) -> None:
         try:
             self._ACTIONS[type(action)](self, action)
         except Exception as error:  # a bug costs this call its bot, and no other call anything
             failure = fault("call", error)
             self._turns.failed(self._turns.current, failure)
-            if not isinstance(action, m.SayPrompt | m.CommitTurn | m.EndCall):
+            if isinstance(action, m.SayPrompt):  # what would be said instead would break as well
+                self._events.append(m.SpeakingFailed(self._scheduler.now(), action.epoch))
+            elif not isinstance(action, m.CommitTurn | m.EndCall):
                 self._events.append(m.HearingLost(self._scheduler.now()))
 
     # Hearing
 
     def _deaf(self, error: str) -> None:
-        self._turns.failed(self._turns.current, error)
+        turn, answered = self._turns.current, self._state.phase is m.Phase.SPEAKING
+        if turn is not None and answered:  # its reply was right, and is heard as far as it may be
+            turn.failed(error)
+        self._turns.failed(None if answered else turn, error)
         self._dispatch(m.HearingLost(self._scheduler.now()), "hearing_lost")
 
     def _notice(self, item: Noticed) -> None:
@@ -218,21 +211,11 @@ class LiveCall:
             self._dispatch(m.SpeechStarted(item.at), "speech_started")
         elif isinstance(item, GoesOn):
             self._dispatch(m.SpeechGoesOn(now, item.seconds, item.text), "barge_in")
-            self._show(item.text)
+            self._news.partial(self._state.turn, item.text, self._turns.dialogue)
         elif isinstance(item, Over):
             self._over = item
             self._muting.over(item)
             self._dispatch(m.SpeechEnded(now), "speech_ended")
-
-    def _show(self, text: str) -> None:
-        """Words that are being heard; what cannot be redacted is not shown."""
-        try:
-            words = redacted_words(text, self._turns.dialogue).text if text else ""
-        except Exception as error:
-            self._book.notes.debug("words are not shown: {}", fault("redaction", error))
-            return
-        if words:
-            self._line.tell("partial", {"turn": self._state.turn, "text": words})
 
     def _extend(self, action: m.ExtendTurn) -> None:
         self._turns.extend(action.utterance)
@@ -257,12 +240,15 @@ class LiveCall:
         turn = self._turns.of(utterance)
         if turn is not None:
             turn.laps.mark("stt")
-        if error is not None or heard is None:
+        try:
+            if error is not None or heard is None:
+                raise error or EngineError("nothing")
+            text, confidence = self._book.cleaned(heard.text), share(heard.confidence)
+        except Exception as failure:  # also what an engine gives that is no transcript
             self._muting.judge(over, None, self._turns.dialogue)
-            self._turns.failed(turn, fault("stt", error) if error else "stt: nothing")
+            self._turns.failed(turn, fault("stt", failure))
             self._dispatch(m.HearingFailed(now, utterance), "hearing_failed")
             return
-        text, confidence = self._book.cleaned(heard.text), share(heard.confidence)
         sure = confidence >= self._parts.policy.confidence_floor
         self._muting.judge(over, text, self._turns.dialogue, sure=sure)
         if turn is not None:
@@ -308,17 +294,20 @@ class LiveCall:
             self._speech_watch.cancel()
 
         def stuck() -> None:
+            if epoch == self._state.epoch:
+                self._silence()
             self._dispatch(m.SpeakingFailed(self._scheduler.now(), epoch), "speech_stuck")
 
         self._speech_watch = self._scheduler.later(self._scheduler.now() + _SPEECH_LIMIT_S, stuck)
 
     def _said(self, sentence: str) -> None:
-        self._line.tell("say", {"turn": self._state.turn, "text": sentence})
+        self._news.said(self._state.turn, sentence)
 
     def _first_sound(self, epoch: int, at: float) -> None:
         turn = self._turns.current
         if turn is not None and turn.first_sound is None and epoch == self._state.epoch and turn.spoken_text:
             turn.first_sound = turn.laps.mark("playout", at)
+            turn.laps.close()
 
     def _played(self, epoch: int) -> None:
         now = self._scheduler.now()
@@ -334,6 +323,11 @@ class LiveCall:
         self._mouth.begin(action.epoch)
         self._mouth.say(self._responder.prompt("filler"), {}, spoken=False)
 
+    def _drop_filler(self, _action: m.DropFiller) -> None:
+        self._playout.stop()
+        self._mouth.drop()
+        self._recording.cut_bot(self._scheduler.now())
+
     def _resume(self, _action: m.ResumeSpeech) -> None:
         self._turns.false_interruptions += 1
         if self._turns.current is not None:
@@ -341,16 +335,19 @@ class LiveCall:
         self._playout.resume()
 
     def _stop(self, _action: m.StopSpeech) -> None:
+        silent = min(self._scheduler.now(), self._playout.drained_at)
+        self._silence()
+        turn = self._turns.current
+        if turn is not None and self._state.voice is not m.CallerVoice.SILENT:
+            turn.barge_in_s = max(0.0, silent - self._state.voice_since)
+
+    def _silence(self) -> None:
         """In this order: what was heard, then silence on the line, then nothing more is made."""
-        now = self._scheduler.now()
-        silent = min(now, self._playout.drained_at)
         heard = self._playout.stop()
         self._mouth.drop()
-        self._recording.cut_bot(now)
+        self._recording.cut_bot(self._scheduler.now())
         if self._turns.current is not None:
             self._turns.current.heard = heard
-            if self._state.voice is not m.CallerVoice.SILENT:
-                self._turns.current.barge_in_s = max(0.0, silent - self._state.voice_since)
 
     # Records
 
@@ -359,23 +356,29 @@ class LiveCall:
             interrupted=action.interrupted, heard=self._playout.heard(), seconds=self._mouth.seconds
         )
 
-    def _committed(self, record: TurnRecord) -> None:
-        self._line.tell("turn", {"turn": plain(record)})
-
     def _end(self, action: m.EndCall) -> None:
-        transfer = action.ending is m.Ending.TRANSFERRED
-        self._mouth.drop()
-        if action.ending in {m.Ending.CALLER_LEFT, m.Ending.BROKEN}:
-            self._playout.stop()
-            self._recording.cut_bot(self._scheduler.now())
-        self._line.tell("ended", {"ending": action.ending.value, "transfer": transfer})
-        self._line.end(transfer=transfer)
-        self._hearing.close()
-        self._muting.close(self._scheduler.now())
+        try:
+            self._let_go(action.ending)
+        finally:  # whatever breaks, the call is on record, and nobody waits for it
+            self._turns.end(action.ending, self._hearing.dropped)
+
+    def _let_go(self, ending: m.Ending) -> None:
         for timer in (self._speech_watch, self._call_watch):
             if timer is not None:
                 timer.cancel()
-        self._turns.end(action.ending, self._hearing.dropped)
+        self._mouth.drop()
+        if ending in {m.Ending.CALLER_LEFT, m.Ending.BROKEN}:
+            self._playout.stop()
+            self._recording.cut_bot(self._scheduler.now())
+        transfer = ending is m.Ending.TRANSFERRED
+        self._news.ended(ending, transfer=transfer)
+        self._line.end(transfer=transfer)
+        self._hearing.close()
+        self._muting.close(self._scheduler.now())
+
+    def abandon(self, why: str) -> None:
+        """The process ends: file what is known of a call that is over."""
+        self._turns.abandon(why)
 
     _ACTIONS: ClassVar[dict[type[m.Action], Callable[["LiveCall", Any], None]]] = {
         m.OpenTurn: _open,
@@ -385,6 +388,7 @@ class LiveCall:
         m.SayReply: _say_reply,
         m.SayPrompt: _say_prompt,
         m.SayFiller: _say_filler,
+        m.DropFiller: _drop_filler,
         m.HoldSpeech: lambda self, _: self._playout.hold(),
         m.ResumeSpeech: _resume,
         m.StopSpeech: _stop,

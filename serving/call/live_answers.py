@@ -79,9 +79,14 @@ class LiveAnswers:
     def _found(self, turn: OpenTurn, epoch: int, reply: Reply | None, error: Exception | None) -> None:
         if reply is None:
             self._turns.failed(turn, fault("answer", error) if error else "answer: nothing")
-        if not self._turns.took(turn, reply):
-            return
         now = self._scheduler.now()
+        try:
+            if not self._turns.took(turn, reply):
+                return
+        except Exception as failure:  # a reply that the call cannot take is no reply
+            self._turns.failed(turn, fault("answer", failure))
+            self._happened(m.AnsweringFailed(now, epoch), "answering_failed")
+            return
         if reply is None:
             self._happened(m.AnsweringFailed(now, epoch), "answering_failed")
             return

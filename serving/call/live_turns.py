@@ -9,16 +9,19 @@ from datetime import UTC, datetime, timedelta
 
 from serving.call import machine as m
 from serving.call.book import CallBook
-from serving.call.caller import Feedback
 from serving.call.clock import Laps
-from serving.call.dialogue import DialogueState, Reply, heard_only, merged, no_longer_asked, summary_of
+from serving.call.dialogue import DialogueState, Reply, heard_only, merged, no_longer_asked
 from serving.call.ears import Over
 from serving.call.faults import fault
 from serving.call.open_turn import OpenTurn
+from serving.call.outcome import Outcome
 from serving.call.ports import SPEECH_LIMIT_S
 from serving.call.record import CallRecord, Decision, TurnRecord
 from serving.call.recording import Recording
 from serving.call.scheduler import Scheduler, Serial
+
+_MOST_SOUNDS = 8
+"""Latest utterances whose times are known: words may wait for the bot while noises follow them."""
 
 
 class LiveTurns:
@@ -54,8 +57,7 @@ class LiveTurns:
         self._unheard: dict[int, str] = {}
         """Turns that were over before their answer was made → what was heard of it."""
         self._talk_s = 0.0
-        self._summary = ""
-        self._feedback = Feedback()
+        self._outcome = Outcome()
         self._ending: m.Ending | None = None
         self._dropped = 0
         self.false_interruptions = 0
@@ -93,7 +95,8 @@ class LiveTurns:
 
     def spoken(self, utterance: int, over: Over) -> None:
         """An utterance is over; its turn is open, or comes when the bot has finished."""
-        self._sounds = {utterance: over}
+        self._sounds[utterance] = over
+        self._sounds.pop(utterance - _MOST_SOUNDS, None)
         self._talk_s += over.at - over.began
         turn = self.of(utterance)
         if turn is not None:
@@ -127,8 +130,7 @@ class LiveTurns:
             if reply.error:
                 turn.failed(reply.error)
             self.dialogue = merged(reply.state, self.dialogue)
-            self._feedback = reply.feedback or self._feedback
-            self._summary = reply.summary or self._summary
+            self._outcome.take(reply)
             if reply.stop_recording:
                 self._recording.erase()
         late = turn.index in self._unheard
@@ -169,6 +171,13 @@ class LiveTurns:
         self._ending, self._dropped = ending, dropped
         self._close_if_done()
 
+    def abandon(self, why: str) -> None:
+        """File the turns that are over without the answers that are still being made."""
+        for turn in [turn for turn in self._in_flight if turn.index in self._unheard]:
+            turn.failed(f"answer: {why}")
+            self._finalise(turn, self._unheard.pop(turn.index), interrupted=True)
+        self._close_if_done()
+
     def _at(self, moment: float) -> datetime:
         """UTC of a moment on the call's clock."""
         return datetime.now(UTC) - timedelta(seconds=self._scheduler.now() - moment)
@@ -197,18 +206,11 @@ class LiveTurns:
             ending,
             duration_s=self._scheduler.now(),
             talk_s=self._talk_s,
-            confirmed=self._feedback.confirmed,
-            survey=self._feedback.survey,
             dropped_frames=self._dropped,
             false_interruptions=self.false_interruptions,
-            transfer_summary=self._summary or self._own_summary(ending),
-            verified=self.dialogue.verified,
+            **self._outcome.facts(ending, self.dialogue),
         )
         self._records.add(lambda: self._book.file_end(self._recording), self._end_filed)
-
-    def _own_summary(self, ending: m.Ending) -> str:
-        """For a transfer that no reply brought about."""
-        return summary_of(self.dialogue) if ending is m.Ending.TRANSFERRED else ""
 
     def _end_filed(self, _result: None, error: Exception | None) -> None:
         self._filed(None, error)

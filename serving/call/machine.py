@@ -37,6 +37,7 @@ __all__ = [
     "CallStarted",
     "CallerVoice",
     "CommitTurn",
+    "DropFiller",
     "EndCall",
     "Ending",
     "Event",
@@ -287,6 +288,11 @@ class ResumeSpeech:
 
 
 @dataclass(frozen=True, slots=True)
+class DropFiller:
+    """The caller talks while the bot says that it is at work."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopSpeech:
     """The caller interrupts: note what was heard, then throw away what was not."""
 
@@ -308,6 +314,6 @@ class EndCall:
 
 Action = (
     OpenTurn | ExtendTurn | Recognise | Answer | SayReply | SayPrompt | SayFiller | HoldSpeech
-    | ResumeSpeech | StopSpeech | CommitTurn | EndCall
+    | ResumeSpeech | DropFiller | StopSpeech | CommitTurn | EndCall
 )  # fmt: skip
 Step = tuple[TurnState, tuple[Action, ...]]

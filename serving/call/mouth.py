@@ -71,7 +71,8 @@ class Mouth:
         self._said = said
         self._epoch = 0
         self._waiting: deque[_Sentence] = deque()
-        self._making = False
+        self._making: object | None = None
+        """The job or the wait that is going on; what an older one gives is for nobody."""
         self._look: Timer | None = None
         self._complete = False
         self._seconds = 0.0
@@ -88,7 +89,7 @@ class Mouth:
         """A new speech, unless it is the one that is being spoken."""
         if epoch == self._epoch:
             return
-        self._look_no_more()
+        self._forget()
         self._epoch = epoch
         self._waiting.clear()
         self._complete = self._sounded = False
@@ -118,14 +119,14 @@ class Mouth:
 
     def drop(self) -> None:
         """The speech was stopped."""
-        self._look_no_more()
+        self._forget()
         self._waiting.clear()
         self._complete = False
         self._epoch = -1
 
     def _make(self) -> None:
         """Make the next sentence, if there is one and it is wanted now."""
-        if self._making or self.broken:
+        if self._making is not None or self.broken:
             return
         if not self._waiting:
             if self._complete:
@@ -133,7 +134,7 @@ class Mouth:
                 self._finish()
             return
         if self._playout.unsent_s > _AHEAD_S:
-            self._making = True
+            self._making = object()
             self._look = self._scheduler.later(self._scheduler.now() + _LOOK_S, self._look_again)
             return
         sentence = self._waiting.popleft()
@@ -148,26 +149,32 @@ class Mouth:
             self._sound(sentence, found)
             self._make()
             return
-        self._making = True
-        keep = words == plain
+        self._synthesise(sentence, words, keep=words == plain)
+
+    def _synthesise(self, sentence: _Sentence, words: str, *, keep: bool) -> None:
+        """Have a sentence made; only words without personal values are kept."""
+        mine = self._making = object()
 
         def job() -> tuple[AudioClip, ...]:
             if keep:
                 return self._kept.make(words)
             return tuple(clip for clip in self._tts.synthesise(words) if len(clip.samples))
 
-        self._scheduler.work(
-            "tts", job, lambda clips, error: self._made(sentence, clips, error), self._limit_s
-        )
+        def done(clips: tuple[AudioClip, ...] | None, error: Exception | None) -> None:
+            if self._making is mine:
+                self._made(sentence, clips, error)
+
+        self._scheduler.work("tts", job, done, self._limit_s)
 
     def _look_again(self) -> None:
-        self._look, self._making = None, False
+        self._look, self._making = None, None
         self._make()
 
-    def _look_no_more(self) -> None:
+    def _forget(self) -> None:
+        """What is being made belongs to a speech that is over; the next one waits for none of it."""
         if self._look is not None:
             self._look.cancel()
-            self._look, self._making = None, False
+        self._look, self._making = None, None
 
     def _fails(self, sentence: _Sentence, error: str) -> None:
         """A sentence cannot be spoken; a filler is no part of the reply, which goes on without it."""
@@ -180,12 +187,11 @@ class Mouth:
     def _made(
         self, sentence: _Sentence, clips: tuple[AudioClip, ...] | None, error: Exception | None
     ) -> None:
-        self._making = False
-        if sentence.epoch == self._epoch:
-            if error is not None or not clips:
-                self._fails(sentence, fault("tts", error) if error else "tts: silence")
-                return
-            self._sound(sentence, clips)
+        self._making = None
+        if error is not None or not clips:
+            self._fails(sentence, fault("tts", error) if error else "tts: silence")
+            return
+        self._sound(sentence, clips)
         self._make()
 
     def _sound(self, sentence: _Sentence, clips: tuple[AudioClip, ...]) -> None:

@@ -18,6 +18,7 @@ from serving.call.dialogue import DialogueState, HeardTurn, no_longer_asked
 from serving.call.faults import fault
 from serving.call.hearing import Line, Recognition, Utterance, listen
 from serving.call.open_turn import OpenTurn
+from serving.call.outcome import Outcome
 from serving.call.ports import Engines, Journal, Responding
 from serving.call.record import CallRecord, Decision, TurnRecord
 from serving.call.recording import Recording
@@ -71,7 +72,7 @@ class CallSession:
         self._events: deque[m.Event] = deque()
         self._utterance: Utterance | None = None
         self._turn: OpenTurn | None = None
-        self._feedback: Feedback | None = None
+        self._outcome = Outcome()
         self._talk_s = 0.0
         self._caller: Caller | None = None
 
@@ -236,8 +237,11 @@ class CallSession:
             self._fail(turn, fault("answer", error))
             self._events.append(m.AnsweringFailed(self._clock.now(), action.epoch))
             return
-        turn.reply, turn.decision, turn.error = reply, reply.decision, reply.error
+        turn.reply, turn.decision = reply, reply.decision
+        if reply.error:
+            turn.failed(reply.error)
         self._dialogue = reply.state
+        self._outcome.take(reply)
         if reply.stop_recording:
             self._recording.erase()
         self._events.append(
@@ -293,14 +297,10 @@ class CallSession:
         self._book.file_turn(record)
 
     def _end(self, ending: m.Ending) -> None:
-        feedback = self._feedback or (self._caller.feedback if self._caller else Feedback())
-        self._book.close(
-            ending,
-            duration_s=self._clock.now(),
-            talk_s=self._talk_s,
-            confirmed=feedback.confirmed,
-            survey=feedback.survey,
-        )
+        if self._caller is not None and self._outcome.feedback == Feedback():
+            self._outcome.feedback = self._caller.feedback  # a script's, which nobody asked for it
+        facts = self._outcome.facts(ending, self._dialogue)
+        self._book.close(ending, duration_s=self._clock.now(), talk_s=self._talk_s, **facts)
         self._book.file_end(self._recording)
 
 

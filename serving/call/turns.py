@@ -120,7 +120,9 @@ def _hearing_failed(state: TurnState, event: Event, policy: TurnPolicy) -> Step:
 
 def _started_aside(state: TurnState, event: Event, _policy: TurnPolicy) -> Step:
     new = talking(state, event.at)
-    if state.phase is not Phase.SPEAKING or state.holds:
+    if state.phase is not Phase.SPEAKING:
+        return new, (m.DropFiller(),) if state.filled else ()
+    if state.holds:
         return new, ()
     return replace(new, paused=True), (m.HoldSpeech(),)
 
@@ -260,9 +262,10 @@ def _fail(state: TurnState, prompt: m.Prompt, policy: TurnPolicy) -> Step:
 
 
 def _deaf(state: TurnState, _policy: TurnPolicy) -> Step:
-    """Nothing can be heard any more: hand over to a person, now."""
-    if state.phase is Phase.SPEAKING and state.after is m.Next.TRANSFER:
-        return replace(state, voice=m.CallerVoice.SILENT), ()
+    """Nothing can be heard any more: hand over to a person, now, or when what must be heard was."""
+    if state.phase is Phase.SPEAKING and state.holds:
+        after = m.Next.TRANSFER if state.after is m.Next.LISTEN else state.after
+        return replace(state, voice=m.CallerVoice.SILENT, after=after), ()
     stop: tuple[m.Action, ...] = (m.StopSpeech(),) if state.phase is Phase.SPEAKING else ()
     new, closing = committed(state, interrupted=True)
     new = spoken(replace(new, epoch=new.epoch + 1, voice=m.CallerVoice.SILENT), m.Next.TRANSFER)

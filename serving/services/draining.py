@@ -18,6 +18,8 @@ MAX_SOCKET_MESSAGE = 1 << 20
 PING_S = 20.0
 _POLITE_S = 5.0
 """For calls that were told to end, to end, seconds."""
+_FILING_S = 2.0
+"""For records of calls whose answers are waited for no more, seconds."""
 WHY = "the server stops"
 
 
@@ -53,6 +55,7 @@ class DrainingServer(uvicorn.Server):
         self._now = now
         self._asked: float | None = None
         self._ended: float | None = None
+        self._abandoned = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and say so."""
@@ -74,7 +77,12 @@ class DrainingServer(uvicorn.Server):
         if self._ended is None and now >= self._asked + self._drain_s:
             self._ended = now
             self._live.stop(WHY)
-        return self._ended is not None and now >= self._ended + _POLITE_S
+        if self._ended is None or now < self._ended + _POLITE_S:
+            return False
+        if not self._abandoned:
+            self._abandoned = True
+            self._live.abandon(WHY)
+        return now >= self._ended + _POLITE_S + _FILING_S
 
 
 def uvicorn_config(app: FastAPI) -> uvicorn.Config:

@@ -32,6 +32,10 @@ class LiveCaller(LineEvents, Protocol):
         """Begin: greet the caller."""
         ...
 
+    def abandon(self, why: str) -> None:
+        """The process ends: file what is known of a call that is over; harmless otherwise."""
+        ...
+
 
 class OpenLive(Protocol):
     """Makes a live call that has not started."""
@@ -92,7 +96,7 @@ class LiveCalls:
         self._refused = refused
         self._slots: set[str] = set()
         self._carried: dict[str, CarriedCall] = {}
-        self._unfiled: set[str] = set()
+        self._unfiled: dict[str, LiveCaller] = {}
         self._endings: OrderedDict[str, FarEnding] = OrderedDict()
 
     def __len__(self) -> int:
@@ -157,9 +161,9 @@ class LiveCalls:
             VoicebotError: it cannot be made.
         """
         call = self._open_call(
-            line, call_id=call_id, caller_id=caller_id, closed=lambda: self._unfiled.discard(call_id)
+            line, call_id=call_id, caller_id=caller_id, closed=lambda: self._filed(call_id)
         )
-        self._unfiled.add(call_id)
+        self._unfiled[call_id] = call
         return call
 
     def carry(self, call_id: str, call: CarriedCall) -> None:
@@ -177,6 +181,14 @@ class LiveCalls:
         self.drain()
         for call in list(self._carried.values()):
             call.stop(why)
+
+    def abandon(self, why: str) -> None:
+        """File calls that are over without the answers that are still being made for them."""
+        for call in list(self._unfiled.values()):
+            call.abandon(why)
+
+    def _filed(self, call_id: str) -> None:
+        self._unfiled.pop(call_id, None)
 
     def ended(self, far_call: str, ending: FarEnding) -> None:
         """Remember how a carrier's call ended; the first word counts."""
