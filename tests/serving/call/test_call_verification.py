@@ -123,3 +123,14 @@ def test_digits_that_were_hardly_understood_are_asked_for_again_and_cost_no_try(
     ]
     assert turns[-1].decision is Decision.TOOL
     assert len(sandbox.audit()) == 1
+
+
+def test_the_record_says_that_the_caller_was_verified_and_sums_up_what_a_person_must_know(
+    bank: Bank, sandbox: SandboxBank
+) -> None:
+    record = call(bank, sandbox, ["my balance", *IDENTITY, "an agent please"])
+    assert record.ending is Ending.TRANSFERRED
+    assert record.verified
+    assert "balance" in record.transfer_summary
+    assert FIRST.number not in record.transfer_summary
+    assert not call(bank, sandbox, ["my balance"]).verified

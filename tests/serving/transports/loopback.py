@@ -93,6 +93,11 @@ class EchoCall:
         if self.caller != "slow to file":
             self.closed()
 
+    def abandon(self, why: str) -> None:
+        """The process ends."""
+        self._note("abandon", why)
+        self.closed()
+
     def told(self, kind: str) -> list[Any]:
         return [what for event, what in list(self.events) if event == kind]
 

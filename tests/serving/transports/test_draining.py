@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from serving.call.live_background import BackgroundState
 from serving.call.live_memory import MemoryLiveState
+from serving.services import draining
 from serving.services.draining import DrainingServer, uvicorn_config
 from serving.services.live_calls import LiveCalls
 from tests.serving.transports.loopback import Served, served, until
@@ -86,6 +87,17 @@ def test_the_server_waits_until_the_last_call_is_on_record() -> None:
         assert server.live.busy
         assert answers(f"{server.http}/healthz")
         server.on_loop(call.closed)
+        until(lambda: not answers(f"{server.http}/healthz"))
+
+
+def test_a_call_whose_answer_is_still_made_is_filed_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "_POLITE_S", 0.3)
+    with served(drain_s=0.1) as server:
+        with server.call("slow to file") as (browser, call):
+            told_to_stop(server)
+            browser.event("ended")
+        until(lambda: not server.live.busy)
+        assert call.told("abandon") == ["the server stops"]
         until(lambda: not answers(f"{server.http}/healthz"))
 
 
