@@ -27,7 +27,7 @@ class LiveSnapshot:
         phase: of the turn machine (`serving.call.machine.Phase`).
         turn: index of the newest caller turn; 0 before the first.
         epoch: of the bot's work in flight.
-        happened: what led here: `greeting`, `speech_started`, `heard`, `answered`, `barge_in`, `resumed`, ….
+        happened: what led here: `began`, `heard`, `answered`, `played`, …; docs/operations.md has them all.
         decision: of the newest committed turn; empty before.
         server: name of the orchestrator that holds the caller's socket.
     """

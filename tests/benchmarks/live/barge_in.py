@@ -1,4 +1,4 @@
-"""Interruptions on the real loop in real time: `python -m tests.benchmarks.live.barge_in`.
+"""Interruptions in real time, on the loop and through a server: `python -m tests.benchmarks.live.barge_in`.
 
 A witness beside the call hears the same frames through a detector of its own and so knows, without asking
 the call, when somebody may be interrupting and when an interruption is sure; the line knows when it was
@@ -11,7 +11,8 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy as np
 from loguru import logger
 
 from serving.audio import AudioClip, AudioFrame, Samples
+from serving.call.line import Line
 from serving.call.live import LiveCall
 from serving.call.record import CallRecord, TurnRecord
 from serving.call.store import CallStore
@@ -26,7 +28,9 @@ from serving.settings import Settings
 from serving.speech.vad import EndpointSettings, SpeechDetector, SpeechStarted
 from tests.benchmarks.live import workload as w
 from tests.benchmarks.live.engines import EnergyVad, Sent, ToneLine, ToneTts, said
+from tests.benchmarks.live.over_socket import FarCall, called
 from tests.benchmarks.live.rig import FixedResponder, Rig
+from tests.serving.transports.loopback import served
 
 ANSWER_S = 6.0
 """Long enough to be interrupted, or nodded at, at any moment."""
@@ -117,7 +121,7 @@ class Interrupter:
     """
 
     def __init__(
-        self, call: LiveCall, line: ToneLine, log: list[Sent], witness: Witness, draw: random.Random
+        self, call: LiveCall | FarCall, line: ToneLine, log: list[Sent], witness: Witness, draw: random.Random
     ) -> None:
         self._call, self._line, self._log, self._witness, self._draw = call, line, log, witness, draw
         self._loop = asyncio.get_running_loop()
@@ -179,33 +183,54 @@ class Interrupter:
         self._witness.hear(samples, self._loop.time())
 
 
-async def measure(folder: Path, calls: int, rounds: int, seed: int = 11) -> Findings:
-    """Interrupt and nod `rounds` times in each of `calls` concurrent calls."""
+async def measure(
+    folder: Path, calls: int, rounds: int, seed: int = 11, *, through_server: bool = False
+) -> Findings:
+    """Interrupt and nod `rounds` times in each of `calls` concurrent calls.
+
+    With `through_server` callers are clients of a real server, which runs in a thread of its own, and the
+    times include the way through both sockets.
+    """
     settings = Settings(home=folder / "var", mlruns=folder / "mlruns", keep_recordings=False)
     findings = Findings()
     store = CallStore(settings.records_url)
     with Rig(settings, store, findings, FixedResponder, ToneTts(seconds=ANSWER_S)) as rig:
 
-        async def one(place: int) -> None:
+        async def one(place: int, address: str) -> None:
             await asyncio.sleep(place * 0.037)
             log: list[Sent] = []
             line = ToneLine(asyncio.get_running_loop(), log=log)
-            call = rig.open(line)
-            caller = Interrupter(call, line, log, Witness(settings), random.Random(seed + place))
-            for _ in range(rounds):
-                interruption = await caller.interrupts()
-                if interruption is not None:
-                    findings.interruptions.append(interruption)
-                cut = await caller.nods()
-                if cut is not None:
-                    findings.nods += 1
-                    findings.cut_by_nods += cut
-            call.gone()
+            async with called(address, line) if address else _beside(rig.open(line)) as call:
+                caller = Interrupter(call, line, log, Witness(settings), random.Random(seed + place))
+                for _ in range(rounds):
+                    await _round(caller, findings)
 
-        await asyncio.gather(*(one(place) for place in range(calls)))
-        await rig.all_closed()
+        def open_call(line: Line, *, call_id: str, caller_id: str, closed: Callable[[], None]) -> LiveCall:
+            return rig.make(line, closed=closed)
+
+        with served(open_call, most=calls) if through_server else nullcontext() as server:
+            address = f"ws://127.0.0.1:{server.port}/ws" if server else ""
+            await asyncio.gather(*(one(place, address) for place in range(calls)))
+            await rig.all_closed()
     store.close()
     return findings
+
+
+async def _round(caller: Interrupter, findings: Findings) -> None:
+    interruption = await caller.interrupts()
+    if interruption is not None:
+        findings.interruptions.append(interruption)
+    cut = await caller.nods()
+    if cut is not None:
+        findings.nods += 1
+        findings.cut_by_nods += cut
+
+
+@asynccontextmanager
+async def _beside(call: LiveCall) -> AsyncIterator[LiveCall]:
+    """A call in this process."""
+    yield call
+    call.gone()
 
 
 def main() -> None:
@@ -217,8 +242,11 @@ def main() -> None:
     logger.remove()
     logger.add(sys.stderr, level="ERROR")
     with tempfile.TemporaryDirectory() as folder:
-        findings = asyncio.run(measure(Path(folder), args.calls, args.rounds))
-    sys.stdout.write(json.dumps(findings.summary(), indent=2) + "\n")
+        for through_server in (False, True):
+            home = Path(folder) / str(through_server)
+            findings = asyncio.run(measure(home, args.calls, args.rounds, through_server=through_server))
+            summary = {"through_server": through_server, **findings.summary()}
+            sys.stdout.write(json.dumps(summary, indent=2) + "\n")
 
 
 if __name__ == "__main__":

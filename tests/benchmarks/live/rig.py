@@ -12,6 +12,7 @@ from serving.call.book import CallBook
 from serving.call.clock import Laps
 from serving.call.dialogue import DialogueState, HeardTurn, Reply
 from serving.call.ears import Ears
+from serving.call.line import Line
 from serving.call.live import LiveCall
 from serving.call.live_parts import Parts, turn_policy
 from serving.call.pools import WorkPools
@@ -82,6 +83,18 @@ class Rig:
 
     def open(self, line: ToneLine) -> LiveCall:
         """A call on a line, started."""
+        call = self.make(line)
+        line.call = call
+        call.start()
+        return call
+
+    def make(self, line: Line, *, closed: Callable[[], None] = lambda: None) -> LiveCall:
+        """A call on a line of the running event loop, not started.
+
+        Args:
+            line: to the caller.
+            closed: told when the call is on record.
+        """
         settings = self.settings
         stt = ToneStt()
         limits = EndpointSettings(
@@ -105,7 +118,12 @@ class Rig:
             recording,
             self._failed,
         )
-        parts = Parts(ears, self.tts, self._kept, self._policy, lambda _state: None, self._closed, 3_600.0)
+
+        def over(record: CallRecord) -> None:
+            self._closed(record)
+            closed()
+
+        parts = Parts(ears, self.tts, self._kept, self._policy, lambda _state: None, over, 3_600.0)
         call = LiveCall(
             self.responder(),
             parts,
@@ -114,9 +132,7 @@ class Rig:
             line,
             AsyncScheduler(self._pool, asyncio.get_running_loop()),
         )
-        line.call = call
         self.open_calls += 1
-        call.start()
         return call
 
     async def all_closed(self, limit_s: float = 10.0) -> int:

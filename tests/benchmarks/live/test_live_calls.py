@@ -35,8 +35,9 @@ def test_every_turn_of_a_few_concurrent_calls_is_answered(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_an_interruption_silences_the_bot_and_a_nod_never_does(tmp_path: Path) -> None:
-    findings = asyncio.run(barge_in.measure(tmp_path, calls=4, rounds=1))
+@pytest.mark.parametrize("through_server", [False, True])
+def test_an_interruption_silences_the_bot_and_a_nod_never_does(tmp_path: Path, through_server: bool) -> None:
+    findings = asyncio.run(barge_in.measure(tmp_path, 4, 1, through_server=through_server))
     print("\n", json.dumps(findings.summary()))  # noqa: T201
     assert len(findings.interruptions) == 4
     assert findings.nods == 4
