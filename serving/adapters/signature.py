@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from serving.adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE
+from serving.adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE, verify
 from serving.errors import IntegrityError, InvalidInputError
 from serving.files import write_atomically
 
@@ -167,6 +167,21 @@ class Signatures:
             Standing.WRONG: "carries a signature that is not for its manifest: one of both was altered",
         }
         raise IntegrityError(f"The adapter {label} {told[found.standing]}.", advice=_ADVICE)
+
+
+def require_signed_dialogue(settings: "Settings") -> None:
+    """Hold the dialogue adapter of `local_llm_adapter`, which comes from a folder, to the same rule.
+
+    Raises:
+        IntegrityError: signatures are required, and that folder is no sealed bundle with a valid one.
+        MissingError: it is not there.
+        InvalidInputError: as for `Signatures.from_settings`.
+    """
+    folder = settings.local_llm_adapter
+    if folder is None or not settings.require_signed_adapters or settings.llm not in ("auto", "local"):
+        return
+    verify(folder)
+    Signatures.from_settings(settings).require(folder, folder.name)
 
 
 def new_private_key() -> bytes:

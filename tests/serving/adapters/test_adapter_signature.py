@@ -13,7 +13,15 @@ from serving.adapters.loader import fetch
 from serving.adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE, verify
 from serving.adapters.promotion import promote, rollback
 from serving.adapters.registry import AdapterRegistry
-from serving.adapters.signature import Found, Signatures, Standing, key_id, new_private_key, public_key
+from serving.adapters.signature import (
+    Found,
+    Signatures,
+    Standing,
+    key_id,
+    new_private_key,
+    public_key,
+    require_signed_dialogue,
+)
 from serving.adapters.signing import sign_version
 from serving.errors import IntegrityError, InvalidInputError
 from serving.language.encoder import SentenceEncoder
@@ -216,3 +224,20 @@ def test_exchanged_keys_renew_the_signature_of_a_copy(challenged: AdapterRegistr
     trusting = Signatures(trusted=(public_key(b"\x07" * 32),), required=True)
     copied = fetch(challenged.get(NAME, 2), tmp_path / "adapters", trusting)
     assert trusting.examine(copied.folder).standing == Standing.VALID
+
+
+def test_a_dialogue_adapter_from_a_folder_is_held_to_the_same_rule(signed: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path,
+        llm="local",
+        local_llm_adapter=signed,
+        adapter_public_keys=public_key(PRIVATE).hex(),
+        require_signed_adapters=True,
+    )
+    require_signed_dialogue(settings)
+    (signed / "card.md").write_text("altered")
+    with pytest.raises(IntegrityError, match=r"card\.md"):
+        require_signed_dialogue(settings)
+    (signed / SIGNATURE_FILE).unlink()
+    require_signed_dialogue(settings.model_copy(update={"require_signed_adapters": False}))
+    require_signed_dialogue(settings.model_copy(update={"llm": "embedded"}))
