@@ -52,7 +52,7 @@ def judge(name: str, version: int, waive: dict[str, str], *, keep: bool = True) 
     for check in verdict.decision.checks:
         report(f"gate: {check.name}", int(check.passed is not False), 1, check.detail)
     if not verdict.decision.passed:
-        failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.decision.failures)
+        failed = "; ".join(f"{check.name}: {check.detail.rstrip('.')}" for check in verdict.decision.failures)
         raise RefusedError(f"The gate refused {name}/{version}. {failed}.", advice="Train a better one.")
     return verdict
 

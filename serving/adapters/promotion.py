@@ -151,8 +151,12 @@ def _require_passing(candidate: AdapterVersion, champion: int | None) -> GateDec
     if decision is None:
         raise RefusedError(f"{candidate.label} was never judged by the gate.", advice=_AGAIN)
     if not decision.passed:
-        failed = "; ".join(f"{check.name}: {check.detail}" for check in decision.failures)
-        raise RefusedError(f"The gate refused {candidate.label}. {failed}.", advice="Train a better one.")
+        failed = "; ".join(f"{check.name}: {check.detail.rstrip('.')}" for check in decision.failures)
+        raise RefusedError(
+            f"The gate refused {candidate.label}. {failed}.",
+            advice="Train a better one, judge it again if the machine was at fault, or overrule the gate in "
+            'writing: --waive "why".',
+        )
     _require_same_champion(candidate, decision, champion)
     return decision
 
@@ -181,7 +185,7 @@ def _waived(candidate: AdapterVersion, champion: int | None, waiver: Waiver) -> 
             f"{barred[0].name} is never waived. {barred[0].detail}", advice="Train the adapter again."
         )
     _require_same_champion(candidate, decision, champion)
-    overruled = "; ".join(f"{check.name}: {check.detail}" for check in decision.failures)
+    overruled = "; ".join(f"{check.name}: {check.detail.rstrip('.')}" for check in decision.failures)
     return {**_decided(decision), "waived": waiver.reason, "overruled": overruled}
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _FIGURES = ("items", "gained", "lost", "difference", "interval", "mcnemar_p", "margin", "looks")
 """What is shown of a paired comparison."""
+_BOUNDS = (".low", ".high", ".lower_bound", ".probability_better")
+"""Ends of metrics' names that only --json shows: the bounds of each interval."""
 
 
 def list_versions(name: Name = None, as_json: AsJson = False) -> None:
@@ -89,7 +91,7 @@ def compare(
 ) -> None:
     """Put two versions side by side: data, configuration, metrics, the gate's verdicts, significance.
 
-    Values that are the same are counted and shown with --json only.
+    Values that are the same are counted; they and the bounds of intervals are shown with --json.
     """
     from serving.adapters.comparison import compare_versions
     from serving.adapters.pin import parse_reference
@@ -141,7 +143,9 @@ def verify(
 def _show_comparison(found: "Comparison") -> None:
     differing = [pair for pair in found.pairs if pair.differs]
     rows: list[tuple[object, ...]] = [
-        (pair.part, pair.what, _cell(pair.left), _cell(pair.right)) for pair in differing
+        (pair.part, pair.what.removesuffix(".estimate"), _cell(pair.left), _cell(pair.right))
+        for pair in differing
+        if not pair.what.endswith(_BOUNDS)
     ]
     same = len(found.pairs) - len(differing)
     title = f"{found.left} and {found.right}: {len(differing)} values differ, {same} are the same"

@@ -1,7 +1,7 @@
 """Operators' work on a registry of 1,000 versions: look, decide, promote, roll back, register one more.
 
 Under `make test` each runs once, on 5 versions. Aims: a look within a second, a change within two, a poll of
-the servers within 50 ms; registering must not slow down with the number of versions that are there.
+the servers within 50 ms; registering the last of 1,000 at most twice as slow as the first.
 """
 
 import itertools
