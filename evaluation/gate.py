@@ -15,11 +15,8 @@ from evaluation.gate_evidence import CRITICAL_INTENTS, Answers, GateEvidence, Ga
 from evaluation.intents import Mask
 from evaluation.power import items_needed, non_inferiority_margin, non_inferiority_power
 from evaluation.statistics import discordance, holm, mcnemar, mcnemar_worse, paired_bootstrap, wilson
-from serving.adapters.decision import Check, GateDecision, verdict
+from serving.adapters.decision import NEVER_WAIVED, Check, GateDecision, verdict
 from serving.errors import InvalidInputError
-
-NEVER_WAIVED = frozenset({"bundle_sound", "only_adapter_changed"})
-"""Checks of what the adapter is, not of how good it is; no reason makes a broken bundle right."""
 
 
 def judge(

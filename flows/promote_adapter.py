@@ -1,4 +1,4 @@
-"""Flow promote-adapter: judge → warm the new cache scope → move the champion alias → event.
+"""Flow promote-adapter: judge → (approval) → warm the new cache scope → move the champion alias → event.
 
     python -m flows.promote_adapter
 
@@ -12,6 +12,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
+from flows.approval import approved
 from flows.judging import Verdict, judge_version
 from flows.progress import report
 from serving.adapters.audit import operator_name
@@ -51,7 +52,7 @@ def judge(name: str, version: int, waive: dict[str, str], *, keep: bool = True) 
     for check in verdict.decision.checks:
         report(f"gate: {check.name}", int(check.passed is not False), 1, check.detail)
     if not verdict.decision.passed:
-        failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.decision.failures)
+        failed = "; ".join(f"{check.name}: {check.detail.rstrip('.')}" for check in verdict.decision.failures)
         raise RefusedError(f"The gate refused {name}/{version}. {failed}.", advice="Train a better one.")
     return verdict
 
@@ -68,14 +69,22 @@ def warm_scope(name: str, version: int) -> int:
 
 
 @task(cache_policy=NO_CACHE)
-def move_champion(name: str, version: int, reason: str) -> int | None:
-    """Move the alias and write the audit; returns the champion before."""
+def move_champion(name: str, version: int, reason: str, evidence: dict[str, str] | None = None) -> int | None:
+    """Move the alias and write the audit; returns the champion before.
+
+    Args:
+        name: registered model.
+        version: the version.
+        reason: written into the audit.
+        evidence: likewise, such as who approved.
+    """
     from serving.adapters.promotion import promote
     from serving.adapters.registry import AdapterRegistry
 
     settings = Settings.load()
     registry = AdapterRegistry.from_settings(settings)
-    done = promote(registry, name, version, by=operator_name(settings.operator), reason=reason)
+    by = operator_name(settings.operator)
+    done = promote(registry, name, version, by=by, reason=reason, evidence=evidence)
     report("champion", 1, 1, f"{name}/{version}")
     return done.champion_before
 
@@ -97,6 +106,8 @@ def promote_adapter(
     reason: str = "promoted by the flow promote-adapter",
     waive: dict[str, str] | None = None,
     dry_run: bool = False,
+    approval: bool = False,
+    approval_timeout_s: int = 3_600,
 ) -> PromotionOutcome:
     """Promote a version that passes the gate.
 
@@ -107,6 +118,8 @@ def promote_adapter(
         waive: a written reason for each check of the gate that a person overrules.
         dry_run: judge and say what would happen; nothing moves and the verdict is not kept. Its look at
             the test set is counted all the same.
+        approval: pause after the verdict until a person says yes (`flows/approval.py`).
+        approval_timeout_s: how long an answer is waited for, in seconds; silence is no.
     """
     chosen = version if version is not None else _challenger(name)
     verdict = judge(name, chosen, waive or {}, keep=not dry_run)
@@ -114,8 +127,9 @@ def promote_adapter(
     if dry_run:
         before = verdict.champion_version
         return PromotionOutcome(name, chosen, before, gate, promoted=False, cache_entries=0)
+    evidence = approved(name, verdict, approval_timeout_s) if approval else None
     entries = warm_scope(name, chosen)
-    before = move_champion(name, chosen, reason)
+    before = move_champion(name, chosen, reason, evidence)
     announce(name, chosen)
     return PromotionOutcome(name, chosen, before, gate, promoted=True, cache_entries=entries)
 

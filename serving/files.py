@@ -66,8 +66,13 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_folder(destination: Path) -> Iterator[Path]:
+def new_folder(destination: Path, *, replace: bool = False) -> Iterator[Path]:
     """A private folder (mode 0700) to fill; it appears at `destination` when the block ends well.
+
+    Args:
+        destination: where.
+        replace: put it in the place of a folder that stands there. That one is moved aside first, so a kill
+            between both renames leaves it beside, under its temporary name.
 
     Yields:
         The folder under its temporary name, on the same file system as `destination`.
@@ -81,9 +86,12 @@ def new_folder(destination: Path) -> Iterator[Path]:
     try:
         yield temporary
         sync(temporary)
-        if destination.exists():
+        if destination.exists() and replace:
+            _exchange(temporary, destination)
+        elif destination.exists():
             raise FileExistsError(f"{destination} exists already")
-        _rename(temporary, destination)
+        else:
+            _rename(temporary, destination)
         sync(destination.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -146,6 +154,17 @@ def sync(path: Path) -> None:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
+
+
+def _exchange(folder: Path, destination: Path) -> None:
+    aside = _beside(destination)
+    destination.rename(aside)
+    try:
+        _rename(folder, destination)
+    except BaseException:
+        aside.rename(destination)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _rename(folder: Path, destination: Path) -> None:

@@ -148,6 +148,13 @@ class Settings(BaseSettings):
     no hard negative of data/cache_pairs' train split is served (docs/evaluation.md)."""
     registry_poll_s: float = Field(default=1.0, gt=0, le=60)
     """How often a running server looks for a promotion, in seconds."""
+    adapter_signing_key: SecretStr | None = None
+    """Ed25519 private key (64 hexadecimal digits) that signs what is registered here; for the machine that
+    trains, never for servers."""
+    adapter_public_keys: str = ""
+    """Public keys whose signatures count, with commas between them."""
+    require_signed_adapters: bool = False
+    """Neither promote nor serve an adapter without a valid signature."""
 
     # Server
     host: str = "127.0.0.1"

@@ -42,6 +42,8 @@ class Action(StrEnum):
     PROMOTE = "promote"
     ROLLBACK = "rollback"
     DELETE = "delete"
+    SIGN = "sign"
+    """A version that was registered without a signature, or with an old key, got one."""
     PIN = "pin"
     """A home's servers were told which adapter to load."""
     DISABLE = "disable"

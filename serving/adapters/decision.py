@@ -13,6 +13,9 @@ from typing import Any, Self
 
 from serving.errors import InvalidInputError
 
+NEVER_WAIVED = frozenset({"bundle_sound", "only_adapter_changed"})
+"""Checks of what the adapter is, not of how good it is; no reason makes a broken bundle right."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:

@@ -205,7 +205,8 @@ class LiveAdapter:
         To switch an adapter off, whatever fails, any copy will do: its frozen head answers.
         """
         try:
-            return fetch(self._registry.get(target.name, target.version), self._store)
+            version = self._registry.get(target.name, target.version)
+            return fetch(version, self._store, self._registry.signatures)
         except VoicebotError as error:
             if target.enabled and not isinstance(error, UnavailableError | MissingError):
                 raise
@@ -238,6 +239,7 @@ class LiveAdapter:
             logger.warning("{} serves, but this home cannot remember it: {}", copied.label, error)
 
     def _built(self, copied: LocalCopy, target: Target | None, *, enabled: bool) -> ServedAdapter:
+        self._registry.signatures.require(copied.folder, copied.label)
         name = copied.folder.name
         if enabled:
             tagger: IntentTagger = load_tagger(copied, self._encoder)

@@ -17,7 +17,8 @@ from loguru import logger
 
 from serving.adapters.files import copy_files
 from serving.adapters.lora import merged_classifier
-from serving.adapters.manifest import MANIFEST_FILE, Kind, check_name, verify
+from serving.adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE, Kind, check_name, verify
+from serving.adapters.signature import Signatures, Standing
 from serving.adapters.versions import AdapterVersion
 from serving.errors import IntegrityError, InvalidInputError, VoicebotError
 from serving.files import PRIVATE_FOLDER, new_folder, write_atomically, writing_to
@@ -71,10 +72,11 @@ def identity(name: str, version: int, manifest_sha256: str) -> str:
     return f"{check_name(name)}-{version}-{manifest_sha256[:12]}"
 
 
-def fetch(version: AdapterVersion, store: Path) -> LocalCopy:
+def fetch(version: AdapterVersion, store: Path, signatures: Signatures | None = None) -> LocalCopy:
     """Copy a version's bundle into the private folder `store` (mode 0700) and check the copy.
 
-    A copy that is there and sound is used again; a damaged one is replaced.
+    A copy that is there and sound is used again; a damaged one is replaced. Where its signature is worth
+    nothing, it takes the registry's, which may be newer; whoever loads the copy checks that.
 
     Raises:
         MissingError: the registry's bundle is gone.
@@ -87,11 +89,13 @@ def fetch(version: AdapterVersion, store: Path) -> LocalCopy:
     with writing_to(store):
         store.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         if _is_sound(version, folder):
+            _take_signature(version.bundle, folder, signatures or Signatures())
             os.utime(folder)
             return copied
+        signed = [SIGNATURE_FILE] if (version.bundle / SIGNATURE_FILE).is_file() else []
         try:
             with new_folder(folder) as temporary:
-                copy_files(version.bundle, temporary, [*manifest.files, MANIFEST_FILE])
+                copy_files(version.bundle, temporary, [*manifest.files, MANIFEST_FILE, *signed])
                 version.check(verify(temporary))
         except FileExistsError:  # another process of this home made the same copy
             version.check(verify(folder))
@@ -221,6 +225,12 @@ def _last_used(folder: Path) -> float:
         return folder.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def _take_signature(bundle: Path, folder: Path, signatures: Signatures) -> None:
+    """Renew the signature of a copy from the registry, unless the copy's own is good: keys are exchanged."""
+    if signatures.examine(folder).standing != Standing.VALID and (bundle / SIGNATURE_FILE).is_file():
+        write_atomically(folder / SIGNATURE_FILE, (bundle / SIGNATURE_FILE).read_bytes(), private=True)
 
 
 def _is_sound(version: AdapterVersion, folder: Path) -> bool:

@@ -22,6 +22,8 @@ from serving.files import write_atomically
 
 SCHEMA = 1
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "signature.json"
+"""Signs the manifest (`serving/adapters/signature.py`), so it is the one other file that it cannot list."""
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_FILE = "adapter_model.safetensors"
 METRICS_FILE = "metrics.json"
@@ -167,6 +169,7 @@ def seal(folder: Path, provenance: Provenance) -> Manifest:
             f"{folder} is sealed already.", advice="Write a changed adapter to a new folder."
         )
     found = _files_below(folder, InvalidInputError)
+    found.pop(SIGNATURE_FILE, None)
     missing = sorted(REQUIRED_FILES[provenance.kind] - found.keys())
     if missing:
         raise InvalidInputError(f"The bundle lacks {', '.join(missing)}.")
@@ -195,6 +198,7 @@ def verify(folder: Path, *, base_sha256: str | None = None) -> Manifest:
     manifest = read_manifest(folder)
     found = _files_below(folder, IntegrityError)
     found.pop(MANIFEST_FILE)
+    found.pop(SIGNATURE_FILE, None)
     for name in sorted(manifest.files.keys() - found.keys()):
         raise IntegrityError(f"The adapter's file {name} is missing.", advice=_REBUILD)
     for name in sorted(found.keys() - manifest.files.keys()):

@@ -8,7 +8,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -142,11 +142,9 @@ def write_pin(
     Raises:
         UnavailableError: the folder cannot be written.
     """
-    version = reference.ref if isinstance(reference.ref, int) else None
-    action = Action.PIN if enabled else Action.DISABLE
     pin = Pin(reference, enabled, by, datetime.now(UTC))
-    evidence = {"reference": str(reference), _AT: pin.at.isoformat()}
-    act = Act(action, reference.name, version, by, reason, evidence=evidence)
+    act = pin_act(reference, enabled=enabled, by=by, reason=reason)
+    act = replace(act, evidence={**act.evidence, _AT: pin.at.isoformat()})
     with writing_to(store):
         store.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
     try:
@@ -157,6 +155,17 @@ def write_pin(
         _write(store, pin)
         warn(f"{reference} is switched off, but the audit could not be written: {error}")
     return pin
+
+
+def pin_act(reference: Reference, *, enabled: bool, by: str, reason: str) -> Act:
+    """What `write_pin` would do; changes nothing.
+
+    Raises:
+        InvalidInputError: who or why is missing.
+    """
+    version = reference.ref if isinstance(reference.ref, int) else None
+    action = Action.PIN if enabled else Action.DISABLE
+    return Act(action, reference.name, version, by, reason, evidence={"reference": str(reference)})
 
 
 def pin_history(store: Path) -> tuple[AuditEntry, ...]:

@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,8 +24,10 @@ from serving.adapters.database import check_readable, check_writable, translated
 from serving.adapters.decision import GateDecision
 from serving.adapters.files import copy_files
 from serving.adapters.history import GAP, read_history
-from serving.adapters.manifest import MANIFEST_FILE, Manifest, check_name, is_name, verify
+from serving.adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, check_name, is_name, verify
+from serving.adapters.pages import all_pages, search_versions
 from serving.adapters.settlement import settle
+from serving.adapters.signature import Signatures
 from serving.adapters.versions import (
     CHAMPION,
     MANIFEST_TAG,
@@ -34,6 +35,7 @@ from serving.adapters.versions import (
     PREVIOUS,
     AdapterVersion,
     tags_of,
+    version_of,
 )
 from serving.errors import (
     IntegrityError,
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
 
 _PLACE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{8}")
 _LEFTOVER_AGE_S = 3_600.0
-_PAGE = 200
 _HEAD_TAG = "audit.head"
 
 
@@ -68,14 +69,22 @@ class AdapterRegistry:
         folder: where bundles, audit and lock lie (`settings.mlruns`).
         lock_timeout_s: how long a writer waits for another one, in seconds.
         busy_timeout_s: how long a locked SQLite database is waited for, in seconds.
+        signatures: what registrations are signed with, and what promotion and loading demand.
     """
 
     def __init__(
-        self, tracking_uri: str, folder: Path, *, lock_timeout_s: float = 10.0, busy_timeout_s: float = 5.0
+        self,
+        tracking_uri: str,
+        folder: Path,
+        *,
+        lock_timeout_s: float = 10.0,
+        busy_timeout_s: float = 5.0,
+        signatures: Signatures | None = None,
     ) -> None:
         self.tracking_uri = tracking_uri
         self.folder = folder.resolve()
         self.audit = AuditLog(self.folder / "adapter-audit.jsonl", lock_timeout_s=lock_timeout_s)
+        self.signatures = signatures or Signatures()
         self._busy_timeout_s = busy_timeout_s
         self._client: Any = None
         self._opening = threading.Lock()
@@ -83,7 +92,7 @@ class AdapterRegistry:
     @classmethod
     def from_settings(cls, settings: "Settings") -> Self:
         """The registry of an installation."""
-        return cls(settings.mlflow_uri, settings.mlruns)
+        return cls(settings.mlflow_uri, settings.mlruns, signatures=Signatures.from_settings(settings))
 
     def aliases(self, name: str) -> dict[str, int]:
         """Version by alias; a few milliseconds, fit for polling.
@@ -124,7 +133,7 @@ class AdapterRegistry:
             UnavailableError: the database is locked or does not answer.
         """
         with self._mlflow() as client:
-            rows = _all_pages(lambda token: client.search_registered_models(page_token=token))
+            rows = all_pages(lambda token: client.search_registered_models(page_token=token))
         return sorted(row.name for row in rows if is_name(row.name))
 
     def versions(self, name: str | None = None) -> list[AdapterVersion]:
@@ -133,10 +142,25 @@ class AdapterRegistry:
         for model in [check_name(name)] if name else self.models():
             aliases = self.aliases(model)
             with self._mlflow() as client:
-                rows = _all_pages(partial(_search_versions, client, model))
+                rows = all_pages(partial(search_versions, client, f"name='{model}'"))
             ours = (self._version(row, aliases) for row in rows if MANIFEST_TAG in row.tags)
             found += sorted(ours, key=lambda version: version.version)
         return found
+
+    def tagged(self, name: str, tag: str, value: str) -> AdapterVersion | None:
+        """The first version whose tag has a value, however many there are; None where none has.
+
+        Args:
+            name: registered model.
+            tag: one of ours.
+            value: hexadecimal digits and dashes, so nothing that a query could misread.
+        """
+        aliases = self.aliases(name)
+        query = f"name='{name}' AND tags.`{tag}`='{value}'"
+        with self._mlflow() as client:
+            rows = all_pages(partial(search_versions, client, query))
+        found = (self._version(row, aliases) for row in rows if MANIFEST_TAG in row.tags)
+        return min(found, key=lambda version: version.version, default=None)
 
     def decision(self, name: str, version: int) -> GateDecision | None:
         """The gate decision stored with a version; None where it was never judged.
@@ -198,12 +222,13 @@ class AdapterRegistry:
         act = Act(Action.REGISTER, name, None, by, "new challenger", evidence={"place": place})
         with self.writing(create=True):
             self._ensure_model(name)
-            for known in self.versions(name):
-                if known.tags[MANIFEST_TAG] == manifest.sha256:
-                    return known
+            if known := self.tagged(name, MANIFEST_TAG, manifest.sha256):
+                return known
             remove_leftovers(self.place(name, place).parent, _LEFTOVER_AGE_S, time.time())
-            self.carry_out(act, lambda: self._store(bundle, manifest, place, run_id, {**(tags or {}), **own}))
-            return next(v for v in self.versions(name) if v.tags[MANIFEST_TAG] == manifest.sha256)
+            row = self.carry_out(
+                act, lambda: self._store(bundle, manifest, place, run_id, {**(tags or {}), **own})
+            )
+            return self.get(name, row.act.version or 0)
 
     def delete(self, name: str, version: int, *, by: str, reason: str) -> None:
         """Remove a version and its bundle.
@@ -318,8 +343,11 @@ class AdapterRegistry:
         """Copy a bundle to its place and make the version row, which decides."""
         name = manifest.provenance.name
         with writing_to(self.folder), new_folder(self.place(name, place)) as folder:
-            copy_files(bundle, folder / "bundle", [*manifest.files, MANIFEST_FILE])
+            signed = [SIGNATURE_FILE] if (bundle / SIGNATURE_FILE).is_file() else []
+            copy_files(bundle, folder / "bundle", [*manifest.files, MANIFEST_FILE, *signed])
             verify(folder / "bundle")
+            if self.signatures.private:
+                self.signatures.sign(folder / "bundle")
         source = str(self.place(name, place) / "bundle")
         with self._mlflow() as client:
             client.create_model_version(name, source, run_id, tags={**tags, PLACE_TAG: place})
@@ -332,15 +360,7 @@ class AdapterRegistry:
             client.create_registered_model(name)
 
     def _version(self, row: Any, aliases: Mapping[str, int]) -> AdapterVersion:
-        return AdapterVersion(
-            name=row.name,
-            version=int(row.version),
-            aliases=tuple(sorted(alias for alias, number in aliases.items() if number == int(row.version))),
-            created=datetime.fromtimestamp(row.creation_timestamp / 1_000, UTC),
-            run_id=row.run_id or "",
-            bundle=self.place(row.name, row.tags.get(PLACE_TAG, "")) / "bundle",
-            tags=dict(row.tags),
-        )
+        return version_of(row, aliases, self.place(row.name, row.tags.get(PLACE_TAG, "")) / "bundle")
 
     @contextlib.contextmanager
     def _mlflow(self) -> Iterator[Any]:
@@ -374,18 +394,3 @@ class AdapterRegistry:
                 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
                 self._client = MlflowClient(self.tracking_uri, self.tracking_uri)
             return self._client
-
-
-def _search_versions(client: Any, name: str, token: str | None) -> Any:
-    return client.search_model_versions(f"name='{name}'", max_results=_PAGE, page_token=token)
-
-
-def _all_pages(search: Callable[[str | None], Any]) -> list[Any]:
-    """Every row of a search that MLflow answers page by page."""
-    rows, token = [], None
-    while True:
-        page = search(token)
-        rows += list(page)
-        token = page.token
-        if not token:
-            return rows

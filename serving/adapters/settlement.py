@@ -5,6 +5,8 @@ then does the rest; it may run any number of times, after a normal change, after
 next writer finds the row of a writer that was killed.
 """
 
+import contextlib
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from serving.adapters.audit import Act, Action
+from serving.adapters.manifest import SIGNATURE_FILE
 from serving.adapters.versions import CHALLENGER, CHAMPION, DECISION_TAG, PLACE_TAG, PREVIOUS
 from serving.errors import MissingError
 
@@ -33,10 +36,10 @@ def settle(registry: "AdapterRegistry", act: Act) -> Act | None:
 
 def _registration(registry: "AdapterRegistry", act: Act) -> Act | None:
     place = act.evidence["place"]
-    for version in registry.versions(act.model):
-        if version.tags.get(PLACE_TAG) == place:
-            registry.set_alias(act.model, CHALLENGER, version.version)
-            return replace(act, version=version.version)
+    version = registry.tagged(act.model, PLACE_TAG, place)
+    if version is not None:
+        registry.set_alias(act.model, CHALLENGER, version.version)
+        return replace(act, version=version.version)
     shutil.rmtree(registry.place(act.model, place), ignore_errors=True)
     return None
 
@@ -63,16 +66,26 @@ def _move(registry: "AdapterRegistry", act: Act) -> Act | None:
         "promoted.by": act.by,
         "promoted.at": datetime.now(UTC).isoformat(timespec="seconds"),
         "promoted.reason": act.reason,
+        "promoted.waived": act.evidence.get("waived", ""),
     }
     registry.set_tags(act.model, new, stamp)
     return act
 
 
 def _deletion(registry: "AdapterRegistry", act: Act) -> Act | None:
-    if any(version.version == act.version for version in registry.versions(act.model)):
+    with contextlib.suppress(MissingError):
+        registry.get(act.model, act.version or 0)
         return None
     shutil.rmtree(registry.place(act.model, act.evidence["place"]), ignore_errors=True)
     return act
+
+
+def _signing(registry: "AdapterRegistry", act: Act) -> Act | None:
+    file = registry.get(act.model, act.version or 0).bundle / SIGNATURE_FILE
+    with contextlib.suppress(OSError):
+        if hashlib.sha256(file.read_bytes()).hexdigest() == act.evidence["signature"]:
+            return act
+    return None
 
 
 def _single_row(_registry: "AdapterRegistry", act: Act) -> Act:
@@ -85,6 +98,7 @@ _SETTLERS: Mapping[Action, Callable[["AdapterRegistry", Act], Act | None]] = {
     Action.PROMOTE: _move,
     Action.ROLLBACK: _move,
     Action.DELETE: _deletion,
+    Action.SIGN: _signing,
     Action.PIN: _single_row,
     Action.DISABLE: _single_row,
 }

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from serving.adapters.decision import GateDecision
 from serving.adapters.manifest import MANIFEST_FILE, METRICS_FILE, Manifest, verify
@@ -128,6 +129,26 @@ def tags_of(manifest: Manifest) -> dict[str, str]:
         "trainable.parameters": str(origin.trainable_parameters),
         "gate.status": "not judged",
     }
+
+
+def version_of(row: Any, aliases: Mapping[str, int], bundle: Path) -> AdapterVersion:
+    """A version from MLflow's row of it.
+
+    Args:
+        row: MLflow's `ModelVersion`.
+        aliases: version by alias of its model; rows that MLflow finds carry none.
+        bundle: its folder.
+    """
+    number = int(row.version)
+    return AdapterVersion(
+        name=row.name,
+        version=number,
+        aliases=tuple(sorted(alias for alias, pointed in aliases.items() if pointed == number)),
+        created=datetime.fromtimestamp(row.creation_timestamp / 1_000, UTC),
+        run_id=row.run_id or "",
+        bundle=bundle,
+        tags=dict(row.tags),
+    )
 
 
 def _no_number(name: str) -> None:

@@ -15,6 +15,7 @@ from typing import Self
 from loguru import logger
 
 from serving.adapters.live import LiveAdapter, ServedAdapter
+from serving.adapters.signature import require_signed_dialogue
 from serving.cache.lookup import SemanticCache
 from serving.cache.signature import RULES, Signer
 from serving.cache.types import CacheScope
@@ -109,6 +110,7 @@ class Runtime:
         texts = load_compliance(settings.data / "compliance")
         lexicon = load_lexicon(settings.data / "lexicons" / "signature.yaml")
         embedded = EmbeddedResponder(self.knowledge.prompts, settings.currency)
+        require_signed_dialogue(settings)
         llm = choose_llm(settings, lambda: embedded)
         self.signer = Signer(
             lexicon, lambda kind, value: keyed_hash(kind, value, self._key), settings.currency

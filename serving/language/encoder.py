@@ -176,6 +176,11 @@ class SentenceEncoder:
         self._tokenizer_json = tokenizer_json
         self._batcher = self.batcher(max_length)
 
+    @property
+    def tokenizer_json(self) -> str:
+        """The tokenizer as its file says it."""
+        return self._tokenizer_json
+
     def batcher(self, max_length: int) -> TokenBatcher:
         """A tokenizer for this encoder that cuts at `max_length` tokens.
 
