@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.circle.fixtures",)
 
 TESTS = Path(__file__).parent
-REAL_TIME = {"benchmarks", "circle", "page", "scenarios"}
-"""Folders of tests that train, keep a browser, or run calls in real time."""
+REAL_TIME = {"benchmarks", "circle", "page", "scenarios", "test_adapter_approval.py"}
+"""Folders and files of tests that train, keep a browser or a Prefect server, or run calls in real time."""
 
 TODAY = date(2026, 11, 20)
 """A day on which every rate and wording of the project's data is in force."""
