@@ -183,11 +183,6 @@ class Serial:
         self._waiting: deque[Callable[[], None]] = deque()
         self._busy = False
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is being done or waits."""
-        return not self._busy
-
     def add(self, job: Callable[[], _Result], done: Done[_Result]) -> None:
         """Do a piece of work after all that was added before."""
 
