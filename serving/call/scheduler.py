@@ -5,6 +5,8 @@ timers. On the event loop work runs in threads; on the virtual clock it runs at 
 taken as long as the test likes, so a call of half a minute takes milliseconds and always goes the same way.
 """
 
+from __future__ import annotations  # else each piece of work evaluates its closures' types anew
+
 import asyncio
 import contextvars
 import heapq
