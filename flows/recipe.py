@@ -48,9 +48,7 @@ def report_recipe(
         report(f"seed {seed}, {progress.stage}", progress.step, progress.steps, note)
 
     config = preset(preset_name)
-    splits = load_splits(
-        dataset or settings.data / "intents", test=test, validation_share=config.validation_share
-    )
+    splits = load_splits(dataset or settings.data / "intents", config=config, test=test)
     encoder = load_encoder(settings.encoder)
     folder = out or settings.home / "recipes" / f"{preset_name}-{run_key(encoder, splits, config)}"
     found = run_recipe(

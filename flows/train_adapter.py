@@ -286,7 +286,7 @@ def _inputs(request: TrainRequest) -> "tuple[SentenceEncoder, Splits, TrainConfi
     settings = Settings.load()
     config = preset(request.preset).with_(seed=request.seed, **request.changes)
     source = request.dataset or settings.data / "intents"
-    splits = load_splits(source, validation_share=config.validation_share)
+    splits = load_splits(source, config=config)
     return load_encoder(settings.encoder), splits, config
 
 

@@ -121,6 +121,13 @@ def all_finite(model: nn.Module) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in trainable(model).values())
 
 
+def copy_into(weights: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    """Set parameters to values of the same names."""
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            tensor.copy_(values[name])
+
+
 def logits_of(model: nn.Module, batcher: TokenBatcher, ids: Sequence[Sequence[int]]) -> Logits:
     """Logits of tokenised texts in evaluation mode, shape (texts, labels); the model's mode is restored."""
     training, rows = model.training, []
@@ -136,9 +143,22 @@ def logits_of(model: nn.Module, batcher: TokenBatcher, ids: Sequence[Sequence[in
     return result
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Mean cross entropy; `smoothing` spreads that share of the target over all labels."""
-    return nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+def cross_entropy(
+    logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """Mean cross entropy.
+
+    Args:
+        logits: shape (texts, labels).
+        targets: shape (texts,).
+        smoothing: share of the target that is spread over all labels.
+        weights: weight of each text, shape (texts,); the mean is over texts, not over weights, so that the
+            share of a text does not depend on the batch it is in.
+    """
+    if weights is None:
+        return nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    losses = nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+    return (losses * weights).mean()
 
 
 @contextlib.contextmanager
