@@ -4,7 +4,9 @@ Numbers of the presets come from runs on a validation split of BANKING77's train
 own validation texts (docs/evaluation.md); no test set was used to choose them.
 """
 
+import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -124,6 +126,24 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """All values as JSON types."""
         return asdict(self) | {name: str(getattr(self, name)) for name in _CHOICES}
+
+
+def read_changes(texts: Iterable[str]) -> dict[str, Any]:
+    """Changes of a configuration as people type them: `epochs=2`, `refit=false`, `balance=loss`.
+
+    Raises:
+        InvalidInputError: one has no equals sign.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidInputError(f"A setting is given as NAME=VALUE, not as {text[:40]!r}.")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:  # a word
+            found[name.strip()] = value.strip()
+    return found
 
 
 def preset(name: str) -> TrainConfig:

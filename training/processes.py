@@ -125,5 +125,6 @@ def joined() -> Iterator[Processes]:
     torch.distributed.init_process_group("gloo")
     try:
         yield Together()
+        torch.distributed.barrier()  # the group ends together: a process that leaves early breaks the others
     finally:
         torch.distributed.destroy_process_group()
