@@ -104,6 +104,40 @@ def train(
 
 
 @app.command()
+def sweep(
+    vary: Annotated[
+        list[str], typer.Option(metavar="NAME=VALUE,VALUE", help="Setting of the recipe and its values.")
+    ],
+    dataset: Annotated[
+        str, typer.Option(help="YAML folder, CSV or JSONL file, or hub name; default: own intents.")
+    ] = "",
+    preset: Annotated[str, typer.Option(help="Recipe to vary: project or banking77.")] = "project",
+    trials: Annotated[int, typer.Option(min=0, help="Combinations to draw; 0: all.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, max=256, help="Trials at once; 0: a core each.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare recipes on validation texts: a run each in MLflow, and a page. Registers nothing."""
+    from training.config import preset as recipe
+    from training.config import read_values
+    from training.sources import is_hub_name
+
+    with _entry(as_json=as_json, hub=is_hub_name(dataset)):
+        from flows.sweep_adapters import SweepRequest, sweep_adapters
+
+        recipe(preset)  # an unknown one is said before anything starts
+        request = SweepRequest(
+            dataset=dataset,
+            preset=preset,
+            space=read_values(vary),
+            trials=trials,
+            seed=seed,
+            jobs=jobs,
+        )
+        _show("Sweep", sweep_adapters(request), as_json=as_json)
+
+
+@app.command()
 def promote(
     name: Annotated[str, typer.Argument(help="Registered model.")] = "banking-lora",
     version: Annotated[int | None, typer.Option(help="Version; default: the challenger.")] = None,

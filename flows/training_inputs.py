@@ -55,7 +55,7 @@ def training_inputs(request: TrainRequest) -> "tuple[SentenceEncoder, Splits, Tr
     config = preset(request.preset).with_(**({"seed": request.seed} | request.changes))
     source = request.dataset or settings.data / "intents"
     splits = load_splits(source, config=config)
-    return load_encoder(settings.encoder), splits, config
+    return load_encoder(settings.encoder, max_length=config.max_length), splits, config
 
 
 def repetitions(splits: "Splits") -> list[str]:

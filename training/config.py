@@ -139,11 +139,31 @@ def read_changes(texts: Iterable[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise InvalidInputError(f"A setting is given as NAME=VALUE, not as {text[:40]!r}.")
-        try:
-            found[name.strip()] = json.loads(value)
-        except ValueError:  # a word
-            found[name.strip()] = value.strip()
+        found[name.strip()] = _typed(value)
     return found
+
+
+def read_values(texts: Iterable[str]) -> dict[str, list[Any]]:
+    """Values to vary as people type them: `rank=8,16`, `balance=none,loss`.
+
+    Raises:
+        InvalidInputError: one has no equals sign.
+    """
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals:
+            raise InvalidInputError(f"A setting is given as NAME=VALUE,VALUE, not as {text[:40]!r}.")
+        found[name.strip()] = [_typed(value) for value in values.split(",") if value.strip()]
+    return found
+
+
+def _typed(text: str) -> Any:
+    """A number, true or false where the text is one; otherwise the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.strip()
 
 
 def preset(name: str) -> TrainConfig:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InvalidInputError
-from serving.files import write_atomically
+from serving.files import make_folder, write_atomically, writing_to
 from serving.language.protocols import Embeddings
 from training.data import Dataset, comparable
 from training.frozen import fit_logistic_regression
@@ -86,8 +86,14 @@ class NoiseReport:
         return out.getvalue()
 
     def save(self, path: Path) -> Path:
-        """Write the CSV file."""
-        write_atomically(path, self.to_csv())
+        """Write the CSV file; its folder is made.
+
+        Raises:
+            UnavailableError: it cannot be written.
+        """
+        with writing_to(path.parent):
+            make_folder(path.parent)
+            write_atomically(path, self.to_csv())
         return path
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from serving.errors import InvalidInputError
 from serving.language.encoder import BATCH_SIZE, SentenceEncoder, TokenBatcher, tensors_sha256
 from serving.language.intent import IntentClassifier, Logits
 from training.config import TrainConfig
@@ -50,6 +51,9 @@ def build_model(encoder: SentenceEncoder, head: Head, config: TrainConfig) -> nn
         encoder: stays as it is.
         head: start of the head, for vectors that are already scaled.
         config: rank, alpha, targets, dropout.
+
+    Raises:
+        InvalidInputError: no layer bears a name that is targeted, or one is not linear.
     """
     with _quiet_peft():
         from peft import LoraConfig, get_peft_model
@@ -72,7 +76,13 @@ def build_model(encoder: SentenceEncoder, head: Head, config: TrainConfig) -> nn
             modules_to_save=[HEAD],
         )
         classifier.name_or_path = encoder.name  # PEFT writes it into the configuration
-        model: nn.Module = get_peft_model(classifier, lora)
+        try:
+            model: nn.Module = get_peft_model(classifier, lora)
+        except ValueError as error:  # no layer of that name, or one that LoRA cannot adapt
+            raise InvalidInputError(
+                f"LoRA cannot adapt {config.target_modules!r} of this encoder: {str(error)[:120]}",
+                advice="target_modules is a regular expression for whole names of linear layers.",
+            ) from error
     model.train()
     return model
 

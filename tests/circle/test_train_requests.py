@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.label_check import check_labels, show_doubts
-from flows.train_adapter import _trained_before, prepare_data
+from flows.train_adapter import NOISE_FILE, _trained_before, log_runs, prepare_data, train_bundle
 from flows.training_inputs import OWN_MODEL, TrainRequest, repetitions, training_inputs
 from flows.work_folder import work_folder
 from serving.adapters.manifest import verify
@@ -16,6 +16,8 @@ from serving.adapters.registry import AdapterRegistry
 from serving.errors import InvalidInputError, UnavailableError
 from serving.settings import Settings
 from tests.circle.fixtures import Circle, installed_at
+from tests.training.conftest import WORDS, make_encoder, make_split
+from training.label_noise import COLUMNS
 from training.sources import load_splits
 
 KEY = "0123456789ab"
@@ -79,6 +81,27 @@ def test_the_recipe_may_change_its_seed_and_its_choices(installation: Settings, 
     assert (config.seed, config.balance, len(splits.train)) == (3, "loss", 10)
 
 
+def test_the_doubtful_labels_of_the_training_data_are_kept_with_the_adapters_run(
+    installation: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [word for group in WORDS.values() for word in group]
+    monkeypatch.setenv("VOICEBOT_ENCODER", str(make_encoder(tmp_path / "encoder", words)))
+    rows = make_split("train", 10, 1)
+    lines = [f"{text},{label}" for text, label in zip(rows.texts, rows.labels, strict=True)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,category", *lines]), encoding="utf-8")
+    changes = {"epochs": 1, "rank": 2, "max_length": 32, "threads": 1, "validation_share": 0.2}
+    request = TrainRequest(dataset=str(tmp_path / "rows.csv"), name="tiny", changes=changes)
+    facts = prepare_data.fn(request)
+    bundle = train_bundle.fn(request, tmp_path / "work")
+    run_id, _ = log_runs.fn(request, facts, bundle)
+    from mlflow import MlflowClient
+
+    artifacts = MlflowClient(tracking_uri=installation.mlflow_uri).list_artifacts(run_id)
+    assert {item.path for item in artifacts} == {"bundle", NOISE_FILE}
+    heading = (tmp_path / "work" / NOISE_FILE).read_text(encoding="utf-8").partition("\n")[0]
+    assert heading == ",".join(COLUMNS)
+
+
 def test_doubtful_labels_are_listed_by_a_command_that_writes_all_of_them(
     installation: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,7 +109,7 @@ def test_doubtful_labels_are_listed_by_a_command_that_writes_all_of_them(
     rows = [f"my {words[i % 2]} number {i} please,{words[i % 2]}" for i in range(40)]
     path = tmp_path / "rows.csv"
     path.write_text("\n".join(["text,category", *rows, "my loan number 77 please,card"]), encoding="utf-8")
-    out = tmp_path / "doubts.csv"
+    out = tmp_path / "new" / "doubts.csv"
     found = check_labels(installation, str(path), out)
     show_doubts(found, 5)
     assert "of 41 labels of rows.csv are doubtful" in capsys.readouterr().out
