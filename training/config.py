@@ -119,7 +119,7 @@ class TrainConfig:
                 advice=f"There are {', '.join(sorted(asdict(self)))}.",
             )
         for name, choices in _CHOICES.items():
-            if changes.get(name) in set(choices):
+            if changes.get(name) in list(choices):
                 changes[name] = choices(changes[name])
         return replace(self, **changes)
 

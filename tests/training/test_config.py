@@ -59,6 +59,8 @@ def test_a_choice_is_given_by_its_name_and_a_wrong_name_is_refused() -> None:
     assert TrainConfig().with_(**changed.to_dict()) == changed
     with pytest.raises(InvalidInputError, match="balance='sampled'"):
         TrainConfig().with_(balance="sampled")
+    with pytest.raises(InvalidInputError, match="balance="):
+        TrainConfig().with_(balance=["loss"])
 
 
 def test_a_few_shot_run_does_not_learn_from_all_of_validation() -> None:
