@@ -24,6 +24,10 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change the recipe, such as balance=loss."),
+]
 
 
 @contextmanager
@@ -58,10 +62,10 @@ def demo() -> None:
 @app.command()
 def train(
     dataset: Annotated[
-        str, typer.Option(help="YAML folder, CSV file or hub name; default: own intents.")
+        str, typer.Option(help="YAML folder, CSV or JSONL file, or hub name; default: own intents.")
     ] = "",
     test: Annotated[
-        Path | None, typer.Option(help="CSV file to report on; with it nothing is registered.")
+        Path | None, typer.Option(help="CSV or JSONL file to report on; with it nothing is registered.")
     ] = None,
     preset: Annotated[str, typer.Option(help="Recipe: project or banking77.")] = "project",
     seeds: Annotated[
@@ -71,6 +75,7 @@ def train(
     name: Annotated[
         str, typer.Option(help="Registered model; another --dataset than the own intents needs another name.")
     ] = "banking-lora",
+    change: Changes = None,
     as_json: AsJson = False,
 ) -> None:
     """Train an adapter and register it as challenger; with --test or several seeds, report a recipe instead.
@@ -79,20 +84,57 @@ def train(
     a model is not judged by the gate. A report registers nothing; it tests on --test, or on the test split
     that the data brings. Only a hub name uses the network.
     """
+    from training.config import read_changes
     from training.sources import is_hub_name
 
     with _entry(as_json=as_json, hub=is_hub_name(dataset)) as (settings, _console):
+        changes = read_changes(change or [])
         if test is not None or seeds > 1:
             from flows.recipe import report_recipe
 
-            report_recipe(settings, dataset, test, preset, seeds, out, as_json=as_json)
+            report_recipe(settings, dataset, test, preset, seeds, out, changes=changes, as_json=as_json)
             return
         if preset not in {"project", "banking77"}:
             raise InvalidInputError(f"There is no preset {preset!r}; there are project and banking77.")
-        from flows.train_adapter import TrainRequest, train_adapter
+        from flows.train_adapter import train_adapter
+        from flows.training_inputs import TrainRequest
 
-        request = TrainRequest(dataset=dataset, preset=preset, name=name)
+        request = TrainRequest(dataset=dataset, preset=preset, name=name, changes=changes)
         _show("Trained", train_adapter(request), as_json=as_json)
+
+
+@app.command()
+def sweep(
+    vary: Annotated[
+        list[str], typer.Option(metavar="NAME=VALUE,VALUE", help="Setting of the recipe and its values.")
+    ],
+    dataset: Annotated[
+        str, typer.Option(help="YAML folder, CSV or JSONL file, or hub name; default: own intents.")
+    ] = "",
+    preset: Annotated[str, typer.Option(help="Recipe to vary: project or banking77.")] = "project",
+    trials: Annotated[int, typer.Option(min=0, help="Combinations to draw; 0: all.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, max=256, help="Trials at once; 0: a core each.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare recipes on validation texts: a run each in MLflow, and a page. Registers nothing."""
+    from training.config import preset as recipe
+    from training.config import read_values
+    from training.sources import is_hub_name
+
+    with _entry(as_json=as_json, hub=is_hub_name(dataset)):
+        from flows.sweep_adapters import SweepRequest, sweep_adapters
+
+        recipe(preset)  # an unknown one is said before anything starts
+        request = SweepRequest(
+            dataset=dataset,
+            preset=preset,
+            space=read_values(vary),
+            trials=trials,
+            seed=seed,
+            jobs=jobs,
+        )
+        _show("Sweep", sweep_adapters(request), as_json=as_json)
 
 
 @app.command()
@@ -217,6 +259,34 @@ def check_data(as_json: AsJson = False) -> None:
             show_report(found)
         if found.problems:
             raise SystemExit(1)
+
+
+@app.command("check-labels")
+def check_labels(
+    dataset: Annotated[
+        str, typer.Option(help="YAML folder, CSV or JSONL file, or hub name; default: own intents.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="CSV file of all doubts; default: in home/reports.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=1_000, help="Doubts to show.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the texts whose label is probably wrong, the surest first; a person decides.
+
+    Train and validation texts are judged by models that have not seen them. Only a hub name uses the network.
+    """
+    from training.sources import is_hub_name
+
+    with _entry(as_json=as_json, hub=is_hub_name(dataset)) as (settings, _console):
+        from flows.label_check import check_labels as run
+        from flows.label_check import show_doubts
+
+        report = run(settings, dataset, out)
+        if as_json:
+            print_json(report.summary(top))
+        else:
+            show_doubts(report, top)
 
 
 @app.command("fetch-models")

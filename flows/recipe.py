@@ -1,6 +1,8 @@
 """A recipe over several seeds beside the frozen baseline: `voicebot train --test FILE --seeds N`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flows.progress import report
 from serving.cli.console import print_json, print_table
@@ -22,6 +24,7 @@ def report_recipe(
     seeds: int,
     out: Path | None,
     *,
+    changes: Mapping[str, Any] | None = None,
     as_json: bool,
 ) -> None:
     """Train the recipe once per seed, score the test file once per seed, and print the table.
@@ -34,6 +37,7 @@ def report_recipe(
         seeds: number of seeds, counted from 0.
         out: folder of bundles and results; an interrupted report goes on there. Default: a folder of this
             recipe and these data in `home/recipes`.
+        changes: values of the recipe to change.
         as_json: print one JSON document instead.
 
     Raises:
@@ -47,10 +51,8 @@ def report_recipe(
             note += f", validation {progress.validation_accuracy:.1%}"
         report(f"seed {seed}, {progress.stage}", progress.step, progress.steps, note)
 
-    config = preset(preset_name)
-    splits = load_splits(
-        dataset or settings.data / "intents", test=test, validation_share=config.validation_share
-    )
+    config = preset(preset_name).with_(**(changes or {}))
+    splits = load_splits(dataset or settings.data / "intents", config=config, test=test)
     encoder = load_encoder(settings.encoder)
     folder = out or settings.home / "recipes" / f"{preset_name}-{run_key(encoder, splits, config)}"
     found = run_recipe(

@@ -63,6 +63,10 @@ class TrackedRun:
         """Copy a folder's files into the run's artifacts."""
         self._client.log_artifacts(self.run_id, str(folder), place or None)
 
+    def log_file(self, path: Path, place: str = "") -> None:
+        """Copy one file into the run's artifacts."""
+        self._client.log_artifact(self.run_id, str(path), place or None)
+
     def log_json(self, name: str, value: object) -> None:
         """Store a JSON document as an artifact."""
         with tempfile.TemporaryDirectory() as folder:

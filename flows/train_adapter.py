@@ -9,54 +9,22 @@ the project's own intents takes no other data: its challenger is what a nightly 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from flows.judging import judge_version
 from flows.progress import report
 from flows.tracking import Experiment, tracked_run
+from flows.training_inputs import OWN_MODEL, TrainRequest, repetitions, require_served, training_inputs
 from flows.work_folder import work_folder
 from serving.adapters.audit import operator_name
-from serving.adapters.manifest import check_name
 from serving.errors import IntegrityError, InvalidInputError, MissingError
 from serving.settings import Settings
 
-if TYPE_CHECKING:
-    from serving.language.encoder import SentenceEncoder
-    from training.config import TrainConfig
-    from training.data import Splits
-
-OWN_MODEL = "banking-lora"
-"""Registered model of the project's own intents."""
-
-
-class TrainRequest(BaseModel):
-    """What to train; every field has a default, so a schedule needs none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    dataset: str = ""
-    """Folder of YAML intents, CSV file or hub name; empty for the project's own intents."""
-    preset: Literal["project", "banking77"] = "project"
-    """Recipe (`training/config.py`)."""
-    seed: int = Field(default=0, ge=0)
-    name: str = OWN_MODEL
-    """Registered model; other data than the project's own intents needs another one than banking-lora."""
-    changes: dict[str, Any] = {}
-    """Values of the recipe to change, such as {"epochs": 2}."""
-
-    @field_validator("name")
-    @classmethod
-    def _registrable(cls, name: str) -> str:
-        return check_name(name)
-
-    def is_own(self, settings: Settings) -> bool:
-        """Whether the data are the project's own intents."""
-        own = settings.data / "intents"
-        return not self.dataset or Path(self.dataset).resolve() == own.resolve()
+NOISE_FILE = "label_noise.csv"
+"""Labels that are probably wrong, an artifact of the adapter's MLflow run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +81,8 @@ def prepare_data(request: TrainRequest) -> DataFacts:
     """Read and check the data; only its facts are passed on.
 
     Raises:
-        InvalidInputError: other data than the project's own under the name of its model.
+        InvalidInputError: other data than the project's own under the name of its model, or own intents
+            that lack one which the approved answers are for.
     """
     own = request.is_own(Settings.load())
     if request.name == OWN_MODEL and not own:
@@ -121,9 +90,12 @@ def prepare_data(request: TrainRequest) -> DataFacts:
             f"{OWN_MODEL} is the model of the project's own intents; {request.dataset} holds other data.",
             advice="Register it under a name of its own (--name); VOICEBOT_DATA_DIR changes the own intents.",
         )
-    encoder, splits, config = _inputs(request)
+    encoder, splits, config = training_inputs(request)
     test = len(splits.test) if splits.test else 0
-    report("data", 1, 1, f"{len(splits.train):,} texts, {len(splits.labels)} intents")
+    if own:
+        require_served(splits.labels)
+    note = f"{len(splits.train):,} texts, {len(splits.labels)} intents"
+    report("data", 1, 1, "; ".join([note, *repetitions(splits)]))
     from training.pipeline import run_key
 
     return DataFacts(
@@ -140,13 +112,19 @@ def prepare_data(request: TrainRequest) -> DataFacts:
 
 @task(cache_policy=NO_CACHE)
 def train_bundle(request: TrainRequest, work: Path) -> Path:
-    """Fit the baseline, train the adapter and seal the bundle in the work folder; returns its folder."""
+    """Fit the baseline, train the adapter and seal the bundle in the work folder; returns its folder.
+
+    Beside it lies the report on labels that are probably wrong.
+    """
+    from training.baseline import fit_baseline
     from training.code_version import code_version
+    from training.frozen import embed_splits
+    from training.label_noise import find_label_noise
     from training.outcome import Progress
     from training.pipeline import train_adapter as train
 
     folder = work / "bundle"
-    encoder, splits, config = _inputs(request)
+    encoder, splits, config = training_inputs(request)
     if _trained_before(folder, encoder.base_sha256):
         return folder
 
@@ -157,7 +135,22 @@ def train_bundle(request: TrainRequest, work: Path) -> Path:
         report(f"LoRA {progress.stage}", progress.step, progress.steps, note)
 
     report("frozen baseline", 0, 1)
-    run = train(encoder, splits, config, folder, on_progress=show, name=request.name, code=code_version())
+    vectors = embed_splits(encoder, splits, config)
+    baseline = fit_baseline(encoder, splits, config, vectors)
+    parts = [(splits.train, vectors.train), (splits.validation, vectors.validation)]
+    noise = find_label_noise(parts)
+    noise.save(work / NOISE_FILE)
+    report("labels", 1, 1, f"{len(noise.doubts)} of {noise.items:,} are doubtful ({NOISE_FILE})")
+    run = train(
+        encoder,
+        splits,
+        config,
+        folder,
+        baseline=baseline,
+        on_progress=show,
+        name=request.name,
+        code=code_version(),
+    )
     if run.set_aside:
         report("checkpoint", 1, 1, f"{run.set_aside.name} could not be used; trained from the start")
     return folder
@@ -211,6 +204,9 @@ def log_runs(request: TrainRequest, facts: DataFacts, bundle: Path) -> tuple[str
                 run.log_metrics(values, step=epoch["epoch"])
         run.log_metrics(_scores(metrics, "adapter"))
         run.log_files(bundle, "bundle")
+        noise = bundle.with_name(NOISE_FILE)
+        if noise.is_file():  # not beside a bundle that several processes trained
+            run.log_file(noise)
         return run.run_id, baseline_run
 
 
@@ -275,19 +271,6 @@ def train_adapter(request: TrainRequest = TrainRequest()) -> TrainOutcome:  # no
         texts=facts.train,
         labels=facts.labels,
     )
-
-
-def _inputs(request: TrainRequest) -> "tuple[SentenceEncoder, Splits, TrainConfig]":
-    """Base, data and recipe of a request; the recipe is checked first, because it costs nothing."""
-    from serving.language.encoder import load_encoder
-    from training.config import preset
-    from training.sources import load_splits
-
-    settings = Settings.load()
-    config = preset(request.preset).with_(seed=request.seed, **request.changes)
-    source = request.dataset or settings.data / "intents"
-    splits = load_splits(source, validation_share=config.validation_share)
-    return load_encoder(settings.encoder), splits, config
 
 
 def _scores(metrics: dict[str, Any], who: str) -> dict[str, float | None]:

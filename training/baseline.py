@@ -6,7 +6,6 @@ models. Its head is also where LoRA's head starts.
 
 import json
 import time
-import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,11 @@ from serving.language.intent import OUT_OF_SCOPE, Logits
 from serving.language.protocols import Embeddings
 from training.config import HeadInit, TrainConfig
 from training.data import Dataset, Splits
-from training.model import Head, torch_threads
+from training.frozen import Vectors, embed_splits, fit_logistic_regression
+from training.model import Head
 
 _FILE = "baseline.npz"
 _FACTS = "baseline.json"
-_MAX_ITERATIONS = 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,22 +95,27 @@ class Baseline:
             ) from error
 
 
-def fit_baseline(encoder: SentenceEncoder, splits: Splits, config: TrainConfig) -> Baseline:
+def fit_baseline(
+    encoder: SentenceEncoder, splits: Splits, config: TrainConfig, vectors: Vectors | None = None
+) -> Baseline:
     """Embed the training texts with the frozen encoder and fit logistic regression on the vectors.
 
     Deterministic: no seed takes part.
 
+    Args:
+        encoder: the frozen base.
+        splits: the data.
+        config: regularisation, start of the head, maximum length.
+        vectors: the splits' vectors (`embed_splits`), where they are there already.
+
     Raises:
         InvalidInputError: validation holds no in-scope text, or the maximum length does not fit the encoder.
     """
+    found = vectors or embed_splits(encoder, splits, config)
     started = time.perf_counter()
-    reader = encoder.with_max_length(config.max_length)
-    with torch_threads(config.threads):
-        vectors = reader.embed(splits.train.texts)
-        validation = reader.embed(splits.validation.texts)
-    head = _logistic_regression(vectors, splits, config.logreg_c)
-    start = head if config.head_init == HeadInit.LOGREG else _centroids(vectors, splits, config.scale)
-    logits = validation @ head.weight.T + head.bias
+    head = _logistic_regression(found.train, splits, config.logreg_c)
+    start = head if config.head_init == HeadInit.LOGREG else _centroids(found.train, splits, config.scale)
+    logits = found.validation @ head.weight.T + head.bias
     report = score(splits.validation.labels, logits, splits.labels)
     return Baseline(
         head=head,
@@ -123,7 +127,7 @@ def fit_baseline(encoder: SentenceEncoder, splits: Splits, config: TrainConfig) 
         data_sha256=splits.sha256,
         base_sha256=encoder.base_sha256,
         parameters=head.weight.size + head.bias.size,
-        seconds=time.perf_counter() - started,
+        seconds=found.seconds + time.perf_counter() - started,
     )
 
 
@@ -148,13 +152,7 @@ def scope_threshold(logits: Logits, data: Dataset, labels: tuple[str, ...]) -> f
 
 
 def _logistic_regression(vectors: Embeddings, splits: Splits, c: float) -> Head:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    with warnings.catch_warnings():
-        # The last digits of the weights move no answer; accuracy is flat long before.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS).fit(vectors, splits.train.labels)
+    model = fit_logistic_regression(vectors, splits.train.labels, c)
     assert tuple(model.classes_) == splits.labels
     weight, bias = model.coef_, model.intercept_
     if len(splits.labels) == 2:  # scikit-learn keeps one row for two classes

@@ -204,6 +204,8 @@ def _dataset_facts(splits: Splits) -> dict[str, Any]:
         "validation_texts": len(splits.validation),
         "test_texts": len(test) if test else 0,
         "test_texts_also_in_train": splits.shared_with_test(),
+        "validation_texts_also_in_train": splits.shared_with_validation(),
+        "train_texts_under_two_labels": splits.contradictions(),
         "sha256": splits.sha256,
         "test_sha256": test.sha256 if test else None,
     }

@@ -15,7 +15,7 @@ import torch
 from serving.errors import IntegrityError, InvalidInputError, UnavailableError
 from serving.files import replacing
 
-FORMAT = 1
+FORMAT = 2
 
 
 class DamagedCheckpointError(IntegrityError):

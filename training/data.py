@@ -10,7 +10,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -128,6 +128,40 @@ class Splits:
         """Sha256 over the rows that training may learn from or choose by (train and validation)."""
         parts = {"train": self.train.sha256, "validation": self.validation.sha256}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def few_shot(self, shots: int, seed: int = 0) -> "Splits":
+        """The same splits with `shots` training texts of each label; validation and test stay whole.
+
+        Which ones depends on the rows and the seed, not on the order of labels. 0 keeps all.
+
+        Raises:
+            InvalidInputError: a label has fewer training texts; the message names it.
+        """
+        if not shots:
+            return self
+        rng = np.random.default_rng(seed)
+        chosen: list[int] = []
+        for label in self.labels:
+            own = [i for i, given in enumerate(self.train.labels) if given == label]
+            if len(own) < shots:
+                raise InvalidInputError(
+                    f"{self.source}: {shots} texts per intent are asked for; {label!r} has {len(own)}.",
+                    advice="Ask for fewer shots, or add texts.",
+                )
+            chosen += rng.permutation(own)[:shots].tolist()
+        return replace(self, train=self.train.take(sorted(chosen)))
+
+    def contradictions(self) -> int:
+        """Training texts that stand under two labels, apart from case and punctuation; one must be wrong."""
+        labels: dict[str, set[str]] = {}
+        for text, label in zip(self.train.texts, self.train.labels, strict=True):
+            labels.setdefault(comparable(text), set()).add(label)
+        return sum(len(found) > 1 for found in labels.values())
+
+    def shared_with_validation(self) -> int:
+        """Validation texts that, apart from case and punctuation, also stand in train."""
+        seen = {comparable(text) for text in self.train.texts}
+        return sum(comparable(text) in seen for text in self.validation.texts)
 
     def shared_with_test(self) -> int:
         """Test texts that, apart from case and punctuation, also stand in train or validation."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from serving.errors import InvalidInputError
 from serving.language.encoder import BATCH_SIZE, SentenceEncoder, TokenBatcher, tensors_sha256
 from serving.language.intent import IntentClassifier, Logits
 from training.config import TrainConfig
@@ -50,6 +51,9 @@ def build_model(encoder: SentenceEncoder, head: Head, config: TrainConfig) -> nn
         encoder: stays as it is.
         head: start of the head, for vectors that are already scaled.
         config: rank, alpha, targets, dropout.
+
+    Raises:
+        InvalidInputError: no layer bears a name that is targeted, or one is not linear.
     """
     with _quiet_peft():
         from peft import LoraConfig, get_peft_model
@@ -72,7 +76,13 @@ def build_model(encoder: SentenceEncoder, head: Head, config: TrainConfig) -> nn
             modules_to_save=[HEAD],
         )
         classifier.name_or_path = encoder.name  # PEFT writes it into the configuration
-        model: nn.Module = get_peft_model(classifier, lora)
+        try:
+            model: nn.Module = get_peft_model(classifier, lora)
+        except ValueError as error:  # no layer of that name, or one that LoRA cannot adapt
+            raise InvalidInputError(
+                f"LoRA cannot adapt {config.target_modules!r} of this encoder: {str(error)[:120]}",
+                advice="target_modules is a regular expression for whole names of linear layers.",
+            ) from error
     model.train()
     return model
 
@@ -121,6 +131,13 @@ def all_finite(model: nn.Module) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in trainable(model).values())
 
 
+def copy_into(weights: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    """Set parameters to values of the same names."""
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            tensor.copy_(values[name])
+
+
 def logits_of(model: nn.Module, batcher: TokenBatcher, ids: Sequence[Sequence[int]]) -> Logits:
     """Logits of tokenised texts in evaluation mode, shape (texts, labels); the model's mode is restored."""
     training, rows = model.training, []
@@ -136,9 +153,22 @@ def logits_of(model: nn.Module, batcher: TokenBatcher, ids: Sequence[Sequence[in
     return result
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Mean cross entropy; `smoothing` spreads that share of the target over all labels."""
-    return nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+def cross_entropy(
+    logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """Mean cross entropy.
+
+    Args:
+        logits: shape (texts, labels).
+        targets: shape (texts,).
+        smoothing: share of the target that is spread over all labels.
+        weights: weight of each text, shape (texts,); the mean is over texts, not over weights, so that the
+            share of a text does not depend on the batch it is in.
+    """
+    if weights is None:
+        return nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    losses = nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+    return (losses * weights).mean()
 
 
 @contextlib.contextmanager

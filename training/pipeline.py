@@ -5,7 +5,7 @@ The steps are ordinary functions of their own modules; this is their order, for 
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from training.code_version import CodeVersion
 from training.config import TrainConfig
 from training.data import Splits
 from training.measure import Comparison, adapter_logits, compare, frozen_logits
+from training.model import Head
 from training.outcome import ProgressListener, Trained
+from training.processes import Alone, Processes
 from training.trainer import train
 
 
@@ -88,22 +90,41 @@ def train_adapter(
         IntegrityError: the saved adapter differs from the trained one.
         UnavailableError: a checkpoint could not be written.
     """
-    if folder.exists():
-        raise InvalidInputError(
-            f"{folder} exists already.", advice="Name a new folder; bundles are never overwritten."
-        )
-    checkpoint = folder.with_name(folder.name + ".ckpt")
+    require_new(folder)
+    checkpoint = checkpoint_of(folder)
     frozen = baseline or fit_baseline(encoder, splits, config)
     _check_baseline(frozen, encoder, splits)
-    learn = partial(
-        train, encoder, splits, frozen.start, config, checkpoint=checkpoint, on_progress=on_progress
-    )
-    aside = None
-    try:
-        trained = learn()
-    except (DamagedCheckpointError, ForeignCheckpointError):
-        aside = set_aside(checkpoint)
-        trained = learn()
+    trained, aside = learn(encoder, splits, frozen.start, config, checkpoint, on_progress=on_progress)
+    run = conclude(encoder, splits, frozen, trained, folder, name=name, code=code)
+    checkpoint.unlink(missing_ok=True)
+    return replace(run, set_aside=aside)
+
+
+def conclude(
+    encoder: SentenceEncoder,
+    splits: Splits,
+    frozen: Baseline,
+    trained: Trained,
+    folder: Path,
+    *,
+    name: str = ADAPTER_NAME,
+    code: CodeVersion | None = None,
+) -> AdapterRun:
+    """Measure a trained adapter beside its frozen baseline and seal its bundle.
+
+    Args:
+        encoder: the base.
+        splits: the data; a test split is scored once.
+        frozen: the baseline.
+        trained: outcome of `learn`.
+        folder: where the bundle shall appear; must not exist.
+        name: registered model's name.
+        code: version of the code, for the manifest.
+
+    Raises:
+        InvalidInputError: the folder exists.
+        IntegrityError: the saved adapter differs from the trained one.
+    """
     threshold = scope_threshold(trained.validation_logits, splits.validation, trained.labels)
     thresholds = (threshold, frozen.threshold)
     held = splits.validation
@@ -112,13 +133,62 @@ def train_adapter(
     test, logits = None, None
     if splits.test is not None:
         logits = adapter_logits(trained, encoder, splits.test.texts)
-        frozen_test = frozen_logits(frozen, encoder, splits.test.texts, config.max_length)
+        frozen_test = frozen_logits(frozen, encoder, splits.test.texts, trained.config.max_length)
         test = compare(splits.test, trained.labels, logits, frozen_test, thresholds)
     comparisons = tuple(found for found in (validation, test) if found)
     finished = Finished(encoder, splits, frozen, trained, threshold, comparisons)
     bundle = write_bundle(folder, finished, name=name, code=code)
-    checkpoint.unlink(missing_ok=True)
-    return AdapterRun(bundle, trained, frozen, validation, test, logits, aside)
+    return AdapterRun(bundle, trained, frozen, validation, test, logits)
+
+
+def require_new(folder: Path) -> None:
+    """Refuse a bundle's folder that is there already.
+
+    Raises:
+        InvalidInputError: it is.
+    """
+    if folder.exists():
+        raise InvalidInputError(
+            f"{folder} exists already.", advice="Name a new folder; bundles are never overwritten."
+        )
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """Where a run is saved while it trains, beside the bundle that it will leave."""
+    return folder.with_name(folder.name + ".ckpt")
+
+
+def learn(
+    encoder: SentenceEncoder,
+    splits: Splits,
+    head: Head,
+    config: TrainConfig,
+    checkpoint: Path,
+    *,
+    on_progress: ProgressListener | None = None,
+    processes: Processes | None = None,
+) -> tuple[Trained, Path | None]:
+    """Train (`trainer.train`, with its arguments and errors); a checkpoint that is of no use is set aside.
+
+    Returns:
+        The outcome, and the checkpoint's new name where it was set aside.
+    """
+    group = processes or Alone()
+    run = partial(
+        train,
+        encoder,
+        splits,
+        head,
+        config,
+        checkpoint=checkpoint,
+        on_progress=on_progress,
+        processes=group,
+    )
+    try:
+        return run(), None
+    except (DamagedCheckpointError, ForeignCheckpointError):
+        aside = group.from_main(lambda: set_aside(checkpoint))
+        return run(), aside
 
 
 def _check_baseline(baseline: Baseline, encoder: SentenceEncoder, splits: Splits) -> None:

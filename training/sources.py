@@ -1,23 +1,21 @@
-"""Where labelled texts come from: the project's YAML folder, a CSV file, or a dataset of the hub.
+"""Where labelled texts come from: the project's YAML folder, a CSV or JSONL file, or a dataset of the hub.
 
 Each reader gives the same rows for the same data. Only the hub reader uses the network, and only when
 the name is no path on this machine; code of a dataset repository is never run.
 """
 
 import contextlib
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from serving.errors import InvalidInputError, MissingError, UnavailableError
+from training.config import TrainConfig
 from training.data import Dataset, Splits, hold_out, make_dataset
+from training.row_files import read_file, text_and_label
 
 SPLIT_KEYS = {"train": "train", "validate": "validation", "test": "test"}
 """Names of the splits in data/intents/*.yaml and here."""
-_TEXT_COLUMNS = ("text", "utterance", "query")
-_LABEL_COLUMNS = ("category", "label", "intent", "label_text")
 _CONVERTED = "refs/convert/parquet"
 """Branch of the hub with the data of repositories that still hold a loading script."""
 _MAX_YAML_BYTES = 5_000_000
@@ -28,14 +26,19 @@ Intents = Mapping[str, Mapping[str, Any]]
 
 
 def load_splits(
-    source: str | Path, *, test: Path | None = None, validation_share: float = 0.1, cache: Path | None = None
+    source: str | Path,
+    *,
+    config: TrainConfig | None = None,
+    test: Path | None = None,
+    cache: Path | None = None,
 ) -> Splits:
     """Read train, validation and test of a source.
 
     Args:
-        source: a folder of YAML intents, a CSV file, a dataset folder, or a hub name (`owner/name`).
-        test: CSV file with the test split; replaces the source's own.
-        validation_share: share of train to hold out where the source brings no validation split.
+        source: a folder of YAML intents, a CSV or JSONL file, a dataset folder, or a hub name (`owner/name`).
+        config: the recipe, for the share of train to hold out where the source brings no validation split,
+            and for the number of shots; default: the usual share, all texts.
+        test: CSV or JSONL file with the test split; replaces the source's own.
         cache: where the datasets library keeps its files; default: its own place.
 
     Raises:
@@ -43,15 +46,17 @@ def load_splits(
         MissingError: no such file or dataset.
         UnavailableError: the hub does not answer.
     """
+    recipe = config or TrainConfig()
     given = _read_all(source, cache)
     if "train" not in given:
         raise InvalidInputError(f"{source}: there is no train split, only {sorted(given)}.")
     train, validation = given["train"], given.get("validation")
     if validation is None:
-        train, validation = hold_out(train, validation_share, _SPLIT_SEED)
+        train, validation = hold_out(train, recipe.validation_share, _SPLIT_SEED)
     known = set(train.labels)
-    held = read_csv(test, "test", known=known) if test else given.get("test")
-    return Splits(train, validation, held, _name_of(source))
+    held = read_file(test, "test", known=known) if test else given.get("test")
+    splits = Splits(train, validation, held, _name_of(source))
+    return splits.few_shot(recipe.shots, recipe.shots_seed)
 
 
 def _name_of(source: str | Path) -> str:
@@ -64,57 +69,14 @@ def _read_all(source: str | Path, cache: Path | None) -> dict[str, Dataset]:
     if path.is_dir() and any(path.glob("*.yaml")):
         return read_intents(path)
     if path.is_file():
-        return {"train": read_csv(path, "train")}
+        return {"train": read_file(path, "train")}
     if path.is_dir() or is_hub_name(str(source)):
         return read_hub(str(source), cache=cache)
     raise MissingError(
         f"There is no data at {source}.",
-        advice="Give a folder of YAML intents, a CSV file with text and category, or a hub name such as "
-        "PolyAI/banking77.",
+        advice="Give a folder of YAML intents, a CSV or JSONL file with text and category, or a hub name "
+        "such as PolyAI/banking77.",
     )
-
-
-# CSV
-
-
-def read_csv(path: Path, split: str, *, known: Iterable[str] | None = None) -> Dataset:
-    """Read a CSV file with a text and a label column; quoted texts may hold line breaks.
-
-    Raises:
-        MissingError: no such file.
-        InvalidInputError: it is no UTF-8 CSV with these columns, or a row cannot be used.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:  # csv reads line ends itself
-            content = handle.read()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise MissingError(f"There is no CSV file {path}.") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(
-            f"{path} is not UTF-8 (byte {error.start}).", advice="Save it as UTF-8."
-        ) from error
-    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
-    try:
-        columns = list(reader.fieldnames or ())
-        text, label = _columns(columns, str(path))
-        rows = [(row[text], row[label]) for row in reader]
-    except csv.Error as error:
-        raise InvalidInputError(f"{path}, line {reader.line_num}: {error}.") from error
-    short = next((i for i, row in enumerate(rows, start=1) if None in row), None)
-    if short is not None:
-        raise InvalidInputError(f"{path}, row {short}: a column is missing.")
-    return make_dataset(rows, split, str(path), known=known)
-
-
-def _columns(columns: list[str], source: str) -> tuple[str, str]:
-    text = next((name for name in _TEXT_COLUMNS if name in columns), None)
-    label = next((name for name in _LABEL_COLUMNS if name in columns), None)
-    if text is None or label is None:
-        raise InvalidInputError(
-            f"{source}: columns {columns[:8]} hold no text and label.",
-            advice=f"Name them {_TEXT_COLUMNS[0]} and {_LABEL_COLUMNS[0]}.",
-        )
-    return text, label
 
 
 # Project YAML
@@ -134,8 +96,14 @@ def read_intents(folder: Path) -> dict[str, Dataset]:
             if label in origin:
                 raise InvalidInputError(f"{path.name}: the label {label!r} stands in {origin[label]} too.")
             origin[label] = path.name
-            for key, split in SPLIT_KEYS.items():
-                rows.setdefault(split, []).extend((text, label) for text in _texts(entry, key, label, path))
+            texts = {split: _texts(entry, key, label, path) for key, split in SPLIT_KEYS.items()}
+            if not texts["train"]:
+                raise InvalidInputError(
+                    f"{path.name}: {label!r} has no training text.",
+                    advice="Write some, or remove the intent; a model would call it something else.",
+                )
+            for split, own in texts.items():
+                rows.setdefault(split, []).extend((text, label) for text in own)
     return {split: make_dataset(found, split, str(folder)) for split, found in rows.items() if found}
 
 
@@ -224,9 +192,15 @@ def read_hub(name: str, *, cache: Path | None = None) -> dict[str, Dataset]:
     found = {}
     for split, rows in loaded.items():
         place = {"valid": "validation", "dev": "validation"}.get(split, split)
-        text, label = _columns(list(rows.column_names), name)
+        text, label = text_and_label(list(rows.column_names), name)
         names = getattr(rows.features[label], "names", None)
         labels = [names[i] for i in rows[label]] if names else [str(value) for value in rows[label]]
+        empty = sorted(set(names or ()) - set(labels)) if place == "train" else []
+        if empty:
+            raise InvalidInputError(
+                f"{name}: the class {empty[0]!r} has no training text.",
+                advice="Remove the name from the dataset's classes, or add texts.",
+            )
         found[place] = make_dataset(list(zip(rows[text], labels, strict=True)), place, name)
     return found
 

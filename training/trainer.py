@@ -9,53 +9,40 @@ callback gets every step.
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from serving.errors import InvalidInputError
 from serving.language.encoder import SentenceEncoder
 from serving.language.intent import frozen_sha256
-from training.batches import epoch_batches, learning_rate_share
+from training.batches import Tokens, learning_rate_share
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import TrainConfig
-from training.data import Dataset, Splits
+from training.data import Splits
 from training.model import (
     Head,
     adapter_moved,
     all_finite,
     build_model,
     changed_tensors,
+    copy_into,
     cross_entropy,
-    logits_of,
     parameter_count,
     tensor_hashes,
     torch_threads,
     trainable,
 )
 from training.outcome import REFIT, TRAIN, DivergedError, EpochLog, Progress, ProgressListener, Trained
+from training.position import Position
+from training.processes import Alone, Processes
+from training.shared_work import batch_gradients, shared_logits
 
-
-@dataclass(slots=True)
-class _State:
-    """Everything that changes while a run goes on, besides weights and optimizer."""
-
-    stage: str = TRAIN
-    epochs: int = 0
-    epoch: int = 1
-    batch: int = 0
-    losses: list[float] = field(default_factory=list)
-    log: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
-    best_loss: float = math.inf
-    done: bool = False
-
-    def stale(self) -> int:
-        """Epochs since the best one."""
-        return self.epoch - self.best_epoch
+_RANK_SEEDS = 1_000_003
+"""Distance of the dropout seeds of two processes; more than any seed of a stage."""
 
 
 def train(
@@ -66,11 +53,13 @@ def train(
     *,
     checkpoint: Path | None = None,
     on_progress: ProgressListener | None = None,
+    processes: Processes | None = None,
 ) -> Trained:
     """Train an adapter, or go on with the run whose checkpoint is there.
 
     With the same inputs, libraries and threads it gives the same weights, whether or not it was
-    interrupted. Torch's global random state and thread count are put back afterwards.
+    interrupted. Several processes give the weights that one would give, up to rounding and to what dropout
+    draws. Torch's global random state and thread count are put back afterwards.
 
     Args:
         encoder: the base; not changed.
@@ -79,15 +68,19 @@ def train(
         config: the recipe.
         checkpoint: file to save to and resume from; None saves nothing.
         on_progress: called after every step and epoch.
+        processes: the group that trains together, each calling this with the same arguments; default: this
+            process alone.
 
     Raises:
+        InvalidInputError: the configuration asks for shots, and the splits hold more.
         DivergedError: a loss or gradient is not finite; the message names the batch, and the last good
             checkpoint stays.
         UnavailableError: a checkpoint could not be written.
         DamagedCheckpointError, ForeignCheckpointError: the checkpoint cannot be read, or is of another run.
     """
     with torch_threads(config.threads), torch.random.fork_rng(devices=[]):
-        return _Run(encoder, splits, head, config, checkpoint, on_progress or _ignore).go()
+        group = processes or Alone()
+        return _Run(encoder, splits, head, config, checkpoint, on_progress or _ignore, group).go()
 
 
 class _Run:
@@ -101,21 +94,29 @@ class _Run:
         config: TrainConfig,
         checkpoint: Path | None,
         listen: ProgressListener,
+        processes: Processes,
     ) -> None:
-        self.encoder, self.config, self.listen = encoder, config, listen
+        self.encoder, self.config, self.listen, self.processes = encoder, config, listen, processes
         self.start_head = head.scaled(config.scale)
         self.labels = splits.labels
         self.batcher = encoder.batcher(config.max_length)
-        self.texts = _Tokens(self, splits.train)
-        self.held_out = _Tokens(self, splits.validation)
-        self.both = _Tokens(self, splits.train.plus(splits.validation))
+        if config.shots and max(splits.train.counts.values()) > config.shots:
+            raise InvalidInputError(
+                f"The splits hold more than the {config.shots} texts per intent that were asked for.",
+                advice="Cut them with Splits.few_shot, or read them with load_splits(…, config=…).",
+            )
+        self.texts = Tokens(self.batcher, self.labels, splits.train, config.balance)
+        self.held_out = Tokens(self.batcher, self.labels, splits.validation)
+        both = splits.train.plus(splits.validation)
+        self.both = Tokens(self.batcher, self.labels, both, config.balance)
         self.checkpoint = checkpoint
         self.identity = {
             "config": json.dumps(config.to_dict(), sort_keys=True),
             "data": splits.sha256,
             "base": encoder.base_sha256,
+            "processes": str(processes.count),
         }
-        self.state = _State(epochs=config.epochs)
+        self.state = Position(epochs=config.epochs)
         self.best: dict[str, Tensor] = {}
         self.best_logits = torch.empty(0)
         self._begin_stage()
@@ -124,8 +125,11 @@ class _Run:
 
     def _begin_stage(self) -> None:
         """Fresh weights, optimizer and random state for the stage that `state` names."""
-        torch.manual_seed(2 * self.config.seed + (self.state.stage == REFIT))
+        seed = 2 * self.config.seed + (self.state.stage == REFIT)
+        torch.manual_seed(seed)
         self.model = build_model(self.encoder, self.start_head, self.config)
+        if self.processes.rank:  # the same weights everywhere, then dropout of its own
+            torch.manual_seed(seed + self.processes.rank * _RANK_SEEDS)
         self.weights = trainable(self.model)
         self.optimizer = torch.optim.AdamW(
             self.weights.values(),
@@ -146,7 +150,7 @@ class _Run:
             labels=self.labels,
             config=self.config,
             epochs=self.state.best_epoch,
-            log=tuple(EpochLog(**row) for row in self.state.log),
+            log=self.state.epochs_log(),
             losses=tuple(self.state.losses),
             validation_logits=self.best_logits.numpy(),
             base_before=self.base_before,
@@ -163,7 +167,7 @@ class _Run:
         """The batches of the present epoch that are still to be done."""
         state, texts = self.state, self.both if self.state.stage == REFIT else self.texts
         seed = 2 * self.config.seed + (state.stage == REFIT)
-        batches = epoch_batches(texts.lengths, self.config.batch_size, seed, state.epoch)
+        batches = texts.batches(self.config.batch_size, seed, state.epoch)
         before = (state.epoch - 1) * len(batches)
         total = state.epochs * len(batches)
         for number in range(state.batch, len(batches)):
@@ -174,16 +178,15 @@ class _Run:
             if state.batch < len(batches) and len(state.losses) % self.config.checkpoint_steps == 0:
                 self._save()
 
-    def _step(self, texts: "_Tokens", rows: list[int], step: int, steps: int) -> float:
+    def _step(self, texts: Tokens, rows: list[int], step: int, steps: int) -> float:
         """One optimizer step; refuses to continue with a number that is not finite."""
         share = learning_rate_share(step, steps, self.config.warmup_share)
         for group in self.optimizer.param_groups:
             group["lr"] = share * self.config.learning_rate
-        tokens, mask = self.batcher.pad([texts.ids[row] for row in rows])
-        logits = self.model(tokens, mask)
-        loss = cross_entropy(logits, texts.targets[rows], self.config.label_smoothing)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss = batch_gradients(
+            self.model, self.batcher, texts, rows, self.config.label_smoothing, self.processes
+        )
         norm = nn.utils.clip_grad_norm_(self.weights.values(), self.config.clip_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             shown = ", ".join(str(row) for row in sorted(rows)[:8])
@@ -226,7 +229,7 @@ class _Run:
 
     def _validated(self, mean: float) -> EpochLog:
         state = self.state
-        logits = torch.from_numpy(logits_of(self.model, self.batcher, self.held_out.ids))
+        logits = shared_logits(self.model, self.batcher, self.held_out.ids, self.processes)
         accuracy = float((logits.argmax(dim=1) == self.held_out.targets).float().mean())
         loss = float(cross_entropy(logits, self.held_out.targets))
         if not math.isfinite(loss):
@@ -247,49 +250,35 @@ class _Run:
             state.stage, state.epochs, state.epoch, state.batch = REFIT, state.best_epoch, 1, 0
             self._begin_stage()
             return
-        _copy_into(self.weights, self.best)
+        copy_into(self.weights, self.best)
         state.done = True
 
     def _save(self) -> None:
-        if self.checkpoint is None:
+        path = self.checkpoint
+        if path is None:
             return
         state = {
-            "position": json.dumps(asdict(self.state)),
+            "position": self.state.to_json(),
             "weights": {name: tensor.detach() for name, tensor in self.weights.items()},
             "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
+            "random": self.processes.gather(torch.get_rng_state()),
             "best": self.best,
             "best_logits": self.best_logits,
         }
-        save_checkpoint(self.checkpoint, self.identity, state)
+        self.processes.from_main(lambda: save_checkpoint(path, self.identity, state))
 
     def _resume(self) -> int:
         """Take up a checkpoint where there is one; the number of steps that it brings."""
-        found = load_checkpoint(self.checkpoint, self.identity) if self.checkpoint else None
+        path = self.checkpoint
+        found = self.processes.from_main(lambda: load_checkpoint(path, self.identity)) if path else None
         if found is None:
             return 0
-        self.state = _State(**json.loads(found["position"]))
-        _copy_into(self.weights, found["weights"])
+        self.state = Position.from_json(found["position"])
+        copy_into(self.weights, found["weights"])
         self.optimizer.load_state_dict(found["optimizer"])
         self.best, self.best_logits = found["best"], found["best_logits"]
-        torch.set_rng_state(found["random"])
+        torch.set_rng_state(found["random"][self.processes.rank])
         return len(self.state.losses)
-
-
-class _Tokens:
-    """A dataset as the loop needs it: token ids, their number, and label positions."""
-
-    def __init__(self, run: _Run, data: Dataset) -> None:
-        place = {label: index for index, label in enumerate(run.labels)}
-        self.ids = run.batcher.ids(data.texts)
-        self.lengths = [len(row) for row in self.ids]
-        self.targets = torch.tensor([place[label] for label in data.labels])
-
-
-def _copy_into(weights: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, tensor in weights.items():
-            tensor.copy_(values[name])
 
 
 def _ignore(_: Progress) -> None:

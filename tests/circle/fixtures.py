@@ -59,7 +59,8 @@ def finished_circle(prefect_server: None, tmp_path_factory: pytest.TempPathFacto
     """Train, promote and build once; about a minute on two cores."""
     from flows.build_cache_index import build_cache_index
     from flows.promote_adapter import promote_adapter
-    from flows.train_adapter import TrainRequest, train_adapter
+    from flows.train_adapter import train_adapter
+    from flows.training_inputs import TrainRequest
 
     with installed_at(tmp_path_factory.mktemp("circle")) as settings:
         trained = train_adapter(TrainRequest(changes=QUICK))

@@ -10,7 +10,7 @@ import pytest
 from flows.evaluate_speech import evaluate_speech
 from flows.promote_adapter import promote_adapter, rollback_adapter
 from flows.report_kpis import report_kpis
-from flows.train_adapter import TrainRequest
+from flows.training_inputs import TrainRequest
 from serving.adapters.manifest import MANIFEST_FILE, read_manifest, seal
 from serving.adapters.registry import AdapterRegistry
 from serving.call.caller import CallerLine
@@ -55,6 +55,8 @@ def test_training_leaves_a_judged_challenger_and_a_run_for_the_baseline(circle: 
     assert adapter.info.status == baseline.info.status == "FINISHED"
     assert len(adapter.data.tags["dataset.sha256"]) == 64
     assert adapter.data.tags["dataset.source"] == "intents"
+    artifacts = {item.path for item in client.list_artifacts(trained.run_id)}
+    assert artifacts == {"bundle", "label_noise.csv"}
 
 
 def test_no_file_of_a_bundle_names_a_place_on_the_machine_that_trained_it(circle: Circle) -> None:

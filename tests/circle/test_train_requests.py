@@ -2,17 +2,23 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flows.train_adapter import OWN_MODEL, TrainRequest, _trained_before, prepare_data
+from flows.label_check import check_labels, show_doubts
+from flows.train_adapter import NOISE_FILE, _trained_before, log_runs, prepare_data, train_bundle
+from flows.training_inputs import OWN_MODEL, TrainRequest, repetitions, training_inputs
 from flows.work_folder import work_folder
 from serving.adapters.manifest import verify
 from serving.adapters.registry import AdapterRegistry
 from serving.errors import InvalidInputError, UnavailableError
 from serving.settings import Settings
 from tests.circle.fixtures import Circle, installed_at
+from tests.training.conftest import WORDS, make_encoder, make_split
+from training.label_noise import COLUMNS
+from training.sources import load_splits
 
 KEY = "0123456789ab"
 
@@ -44,6 +50,72 @@ def test_other_data_never_take_the_challenger_of_the_model_that_serves(
     assert "--name" in caught.value.advice
     facts = prepare_data.fn(TrainRequest(dataset=foreign, name="other"))
     assert (facts.own, facts.source, facts.train + facts.validation) == (False, "other.csv", 40)
+
+
+def test_own_intents_without_one_that_an_approved_answer_is_for_are_refused(
+    installation: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Path(shutil.copytree(installation.data, tmp_path / "data"))
+    for path in (data / "intents").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("\ncard_arrival:", "\ncard_arival:"), encoding="utf-8")
+    monkeypatch.setenv("VOICEBOT_DATA_DIR", str(data))
+    with pytest.raises(InvalidInputError, match=r"answers\.yaml answers 1 intents .*: card_arrival"):
+        prepare_data.fn(TrainRequest())
+
+
+def test_texts_that_stand_twice_are_said_when_the_data_are_read(tmp_path: Path) -> None:
+    rows = [f"question {i} about {('cards', 'money')[i % 2]},{i % 2}" for i in range(40)]
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text("\n".join(["text,category", *rows, "Question 3 about cards,0"]), encoding="utf-8")
+    test.write_text("\n".join(["text,category", *rows[:2], "new,0"]), encoding="utf-8")
+    splits = load_splits(train, test=test)
+    assert repetitions(splits) == ["2 test texts stand in train too"]
+    doubled = replace(splits, validation=splits.train)
+    assert repetitions(doubled)[0] == f"{len(splits.train)} validation texts stand in train too"
+
+
+def test_the_recipe_may_change_its_seed_and_its_choices(installation: Settings, foreign: str) -> None:
+    changes = {"seed": 3, "balance": "loss", "shots": 5, "refit": False}
+    _, splits, config = training_inputs(TrainRequest(dataset=foreign, name="few", changes=changes))
+    assert (config.seed, config.balance, len(splits.train)) == (3, "loss", 10)
+
+
+def test_the_doubtful_labels_of_the_training_data_are_kept_with_the_adapters_run(
+    installation: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [word for group in WORDS.values() for word in group]
+    monkeypatch.setenv("VOICEBOT_ENCODER", str(make_encoder(tmp_path / "encoder", words)))
+    rows = make_split("train", 10, 1)
+    lines = [f"{text},{label}" for text, label in zip(rows.texts, rows.labels, strict=True)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,category", *lines]), encoding="utf-8")
+    changes = {"epochs": 1, "rank": 2, "max_length": 32, "threads": 1, "validation_share": 0.2}
+    request = TrainRequest(dataset=str(tmp_path / "rows.csv"), name="tiny", changes=changes)
+    facts = prepare_data.fn(request)
+    bundle = train_bundle.fn(request, tmp_path / "work")
+    run_id, _ = log_runs.fn(request, facts, bundle)
+    from mlflow import MlflowClient
+
+    artifacts = MlflowClient(tracking_uri=installation.mlflow_uri).list_artifacts(run_id)
+    assert {item.path for item in artifacts} == {"bundle", NOISE_FILE}
+    heading = (tmp_path / "work" / NOISE_FILE).read_text(encoding="utf-8").partition("\n")[0]
+    assert heading == ",".join(COLUMNS)
+
+
+def test_doubtful_labels_are_listed_by_a_command_that_writes_all_of_them(
+    installation: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("card", "loan")
+    rows = [f"my {words[i % 2]} number {i} please,{words[i % 2]}" for i in range(40)]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["text,category", *rows, "my loan number 77 please,card"]), encoding="utf-8")
+    out = tmp_path / "new" / "doubts.csv"
+    found = check_labels(installation, str(path), out)
+    show_doubts(found, 5)
+    assert "of 41 labels of rows.csv are doubtful" in capsys.readouterr().out
+    surest = found.summary(5)["surest"][0]
+    assert (surest["text"], surest["suggested"]) == ("my loan number 77 please", "loan")
+    assert out.read_text(encoding="utf-8").count("\n") == found.summary(5)["doubts"] + 1
 
 
 def test_the_projects_own_folder_is_own_data_by_whatever_path(installation: Settings) -> None:

@@ -126,6 +126,37 @@ def test_test_texts_that_stand_in_train_are_counted_whatever_their_case() -> Non
     assert Splits(train, train, test, "s").shared_with_test() == 1
 
 
+def few() -> Splits:
+    train = dataset([(f"{label} {i}", label) for label in "zya" for i in range(9)])
+    return Splits(train, make_dataset([("v", "z")], "validation", "v"), None, "rows.csv")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_few_shot_keeps_so_many_texts_of_each_label_and_all_of_validation(seed: int) -> None:
+    cut = few().few_shot(4, seed)
+    assert set(cut.train.counts.values()) == {4}
+    assert set(zip(cut.train.texts, cut.train.labels, strict=True)) <= set(
+        zip(few().train.texts, few().train.labels, strict=True)
+    )
+    assert cut.validation == few().validation
+    assert cut.few_shot(4, seed).train == cut.train
+    assert cut.train == few().few_shot(4, seed).train
+    assert cut.train != few().few_shot(4, seed + 1).train
+    assert few().few_shot(0) == few()
+
+
+def test_more_shots_than_a_label_has_are_refused_with_its_name() -> None:
+    with pytest.raises(InvalidInputError, match="10 texts per intent are asked for; 'a' has 9"):
+        few().few_shot(10)
+
+
+def test_texts_under_two_labels_and_texts_shared_with_validation_are_counted() -> None:
+    train = dataset([("Pay now!", "x"), ("pay now", "y"), ("b", "y"), ("b", "y")])
+    validation = make_dataset([("PAY NOW", "x"), ("c", "y")], "validation", "v")
+    splits = Splits(train, validation, None, "s")
+    assert (splits.contradictions(), splits.shared_with_validation()) == (1, 1)
+
+
 def test_the_data_hash_covers_train_and_validation_but_not_test() -> None:
     train, other = dataset([("a", "x"), ("b", "y")]), make_dataset([("c", "x")], "validation", "v")
     test = make_dataset([("d", "x")], "test", "t")

@@ -1,6 +1,7 @@
 """Reading CSV, YAML and hub datasets: the same rows from each, and errors that name the place."""
 
 import csv
+import json
 import os
 import socket
 import subprocess
@@ -11,8 +12,10 @@ import pytest
 
 from serving.errors import InvalidInputError, MissingError
 from tests.training.hub_server import hub, hub_folder
+from training.config import TrainConfig
 from training.data import Dataset
-from training.sources import is_hub_name, load_splits, read_csv, read_hub, read_intents
+from training.row_files import read_csv, read_file
+from training.sources import is_hub_name, load_splits, read_hub, read_intents
 
 ROWS = [
     ("Where is my card?", "card_arrival"),
@@ -22,6 +25,7 @@ ROWS = [
     ("reverted", "reverted_card_payment?"),
     ("my payment came back", "reverted_card_payment?"),
 ]
+HALF = TrainConfig(validation_share=0.5)
 SHARED = Path(os.environ.get("VOICEBOT_SHARED_DATA", "../shared/data"))
 
 
@@ -45,6 +49,83 @@ def test_a_csv_text_may_hold_commas_quotes_and_line_breaks(tmp_path: Path) -> No
     assert data.labels[4] == "reverted_card_payment?"
 
 
+def write_jsonl(path: Path, rows: list[tuple[str, str]]) -> Path:
+    lines = [json.dumps({"text": text, "label": label, "id": 1}) for text, label in rows]
+    path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_jsonl_gives_the_same_rows_as_csv_whether_train_or_test(tmp_path: Path) -> None:
+    from_csv = read_file(write_csv(tmp_path / "rows.csv", ROWS), "train")
+    assert rows_of(read_file(write_jsonl(tmp_path / "rows.jsonl", ROWS), "train")) == rows_of(from_csv)
+    splits = load_splits(tmp_path / "rows.jsonl", test=tmp_path / "rows.jsonl", config=HALF)
+    assert splits.sha256 == load_splits(tmp_path / "rows.csv", config=HALF).sha256
+    assert splits.test is not None
+    assert splits.test.sha256 == from_csv.sha256
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "split is empty"),
+        ("[1]", "line 1: no JSON object"),
+        ('{"text": "a", "label": "b"}\n{"text": ', "line 2: no JSON"),
+        ('{"text": "a", "label": 3}', "line 1: text and label must be texts"),
+        ('{"question": "a", "label": "b"}', "line 1: columns"),
+        ('{"text": "a", "label": "b"}\n{"text": "", "label": "b"}', "row 2: the text of 'b' is empty"),
+        ("[" * 100_000, "line 1: no JSON"),
+    ],
+)
+def test_a_jsonl_file_that_cannot_be_used_says_why(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"bad\.jsonl") as caught:
+        read_file(path, "train")
+    assert said in caught.value.message
+
+
+def test_a_recipe_with_shots_reads_so_many_texts_of_each_label(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [(f"{label} {i}", label) for label in "xy" for i in range(20)])
+    splits = load_splits(path, config=TrainConfig(shots=3, refit=False))
+    assert splits.train.counts == {"x": 3, "y": 3}
+
+
+def test_a_text_of_100_000_characters_is_refused_by_every_reader(tmp_path: Path) -> None:
+    rows = [("fine", "x"), ("a" * 100_000, "x"), ("fine too", "y")]
+    (tmp_path / "yaml").mkdir()
+    (tmp_path / "yaml" / "a.yaml").write_text(f"x: {{train: [{rows[1][0]}]}}", encoding="utf-8")
+    hub_folder(tmp_path / "hub", rows, rows[:1])
+    sources = ["yaml", "hub"]
+    for name, write in (("rows.csv", write_csv), ("rows.jsonl", write_jsonl)):
+        write(tmp_path / name, rows)
+        sources.append(name)
+    for source in sources:
+        with pytest.raises(InvalidInputError, match="the text of 'x' has 100000 characters, 2000 at most"):
+            load_splits(tmp_path / source, cache=tmp_path / "cache")
+
+
+def test_a_class_of_a_dataset_without_a_training_text_is_named(tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["x", "y", "nobody_asks"])}
+    )
+    rows = {"text": ["a", "b", "c"], "label": [0, 1, 1]}
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(
+        tmp_path / "set" / "data" / "train-00000-of-00001.parquet"
+    )
+    with pytest.raises(InvalidInputError, match="'nobody_asks' has no training text"):
+        read_hub(str(tmp_path / "set"), cache=tmp_path / "cache")
+
+
+def test_an_intent_without_a_training_text_is_named(tmp_path: Path) -> None:
+    content = f"greeting: {ENTRY}\nnobody_asks: {{train: [], validate: [a], test: [b]}}\n"
+    (tmp_path / "a.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"a\.yaml: 'nobody_asks' has no training text"):
+        read_intents(tmp_path)
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
     path = tmp_path / "excel.csv"
     path.write_text("\ufefftext,category\nhello there,greeting\n", encoding="utf-8")
@@ -56,9 +137,9 @@ def test_the_hub_gives_the_same_rows_as_the_csv(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", ROWS)
     write_csv(tmp_path / "test.csv", ROWS[:2])
     from_hub = read_hub(str(folder), cache=tmp_path / "cache")
-    from_csv = load_splits(tmp_path / "train.csv", test=tmp_path / "test.csv", validation_share=0.5)
+    from_csv = load_splits(tmp_path / "train.csv", test=tmp_path / "test.csv", config=HALF)
     assert rows_of(from_hub["train"]) == rows_of(read_csv(tmp_path / "train.csv", "train"))
-    whole = load_splits(folder, validation_share=0.5, cache=tmp_path / "cache")
+    whole = load_splits(folder, config=HALF, cache=tmp_path / "cache")
     assert (whole.sha256, whole.test and whole.test.sha256) == (
         from_csv.sha256,
         from_csv.test and from_csv.test.sha256,
@@ -140,7 +221,7 @@ def test_banking77_is_read_whole_from_csv_and_hub_layout_alike(tmp_path: Path) -
 
 def test_the_validation_split_is_the_same_in_every_process_and_for_every_seed(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "train.csv", ROWS)
-    assert load_splits(path, validation_share=0.5).sha256 == load_splits(path, validation_share=0.5).sha256
+    assert load_splits(path, config=HALF).sha256 == load_splits(path, config=HALF).sha256
 
 
 def test_an_unknown_label_in_the_test_file_is_named_with_the_file(tmp_path: Path) -> None:
@@ -194,7 +275,7 @@ def test_a_misspelt_path_below_a_folder_that_is_here_is_no_hub_name(
 def test_a_source_is_named_without_its_place_on_this_machine(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("text,category\na b,x\nc d,x\ne f,y\ng h,y\n", encoding="utf-8")
-    assert load_splits(path, validation_share=0.5).source == "mine.csv"
+    assert load_splits(path, config=HALF).source == "mine.csv"
 
 
 # YAML
