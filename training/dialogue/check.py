@@ -15,6 +15,7 @@ from pathlib import Path
 
 from evaluation.dialogues import Dialogue, read_dialogues
 from evaluation.tool_calls import AssistantTurn, Given, invented_numbers, is_valid
+from serving.call.script import load_script
 from serving.language.protocols import Message, ToolCall
 from serving.spoken import PLACEHOLDER, Kind, TypedValue, parse
 from serving.telemetry.redaction import contains_personal
@@ -80,7 +81,7 @@ def check_tool_calls(data: Path) -> DialoguesReport:
         InvalidInputError: dialogues, phrasings, rates, wordings, knowledge or lexicon cannot be read at all.
     """
     digest = hashlib.sha256()
-    for folder in ("tool_calls", "knowledge", "compliance", "lexicons"):
+    for folder in ("tool_calls", "knowledge", "compliance", "lexicons", "calls"):
         for path in sorted((data / folder).rglob("*")):
             if path.suffix in {".yaml", ".jsonl"} and path.is_file():
                 digest.update(f"{path.relative_to(data)}\0".encode() + path.read_bytes() + b"\0")
@@ -106,6 +107,7 @@ def check_dialogues(folder: Path, desk: ToolDesk) -> tuple[tuple[Dialogue, ...],
     if len(dialogues) < DIALOGUES_MINIMUM:
         problems.append(f"tool calls: {len(dialogues)} dialogues, at least {DIALOGUES_MINIMUM} are needed")
     problems += set_problems(dialogues, desk)
+    problems += script_problems(dialogues, folder.parent / "calls")
     for dialogue in dialogues:
         problems += [f"tool calls: {dialogue.id}: {problem}" for problem in dialogue_problems(dialogue, desk)]
     return dialogues, tuple(problems)
@@ -142,6 +144,24 @@ def set_problems(dialogues: Sequence[Dialogue], desk: ToolDesk) -> Iterator[str]
         count = len(begun.get(situation, ()))
         if count < PHRASINGS_MINIMUM:
             yield f"tool calls: {situation} begins in {count} ways in train, {PHRASINGS_MINIMUM} are needed"
+
+
+def script_problems(dialogues: Sequence[Dialogue], calls: Path) -> Iterator[str]:
+    """Callers' words that are a line of a call script, which is test material, whatever their values.
+
+    Raises:
+        InvalidInputError: a script cannot be read.
+    """
+    lines = {
+        masked(turn.say): path.name
+        for path in sorted(calls.glob("*.yaml"))
+        for turn in load_script(calls, path.stem).turns
+    }
+    for dialogue in dialogues:
+        for message in dialogue.messages:
+            text = masked(message.content) if message.role == "user" else ""
+            if text and text in lines:
+                yield f"tool calls: {dialogue.id} says a line of {lines[text]}: {message.content[:60]!r}"
 
 
 def masked(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from evaluation.dialogues import written
 from serving.errors import InvalidInputError
 from serving.files import write_atomically
-from training.dialogue.check import DIALOGUES_FILE, PHRASINGS_FOLDER, set_problems
+from training.dialogue.check import DIALOGUES_FILE, PHRASINGS_FOLDER, script_problems, set_problems
 from training.dialogue.compose import SEED, compose
 from training.dialogue.desk import ToolDesk
 from training.dialogue.phrasings import load_phrasings
@@ -41,7 +41,11 @@ def rebuild_dialogues(data: Path, *, seed: int = SEED) -> Rebuilt:
     phrasings = load_phrasings(folder / PHRASINGS_FOLDER)
     with ToolDesk(data) as desk:
         dialogues = tuple(compose(phrasings, desk, seed=seed))
-        problems = (*phrasings.problems, *set_problems(dialogues, desk))
+        problems = (
+            *phrasings.problems,
+            *set_problems(dialogues, desk),
+            *script_problems(dialogues, data / "calls"),
+        )
     if problems:
         raise InvalidInputError(
             f"The dialogues have {len(problems)} problems: {'; '.join(problems[:3])}.",

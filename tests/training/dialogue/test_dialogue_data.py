@@ -16,7 +16,7 @@ from evaluation.dialogues import Dialogue, load_dialogues, read_dialogues, writt
 from serving.errors import InvalidInputError
 from serving.language.protocols import Message
 from serving.spoken import Kind, parse
-from training.dialogue.check import DIALOGUES_FILE, dialogue_problems, masked, set_problems
+from training.dialogue.check import DIALOGUES_FILE, dialogue_problems, masked, script_problems, set_problems
 from training.dialogue.compose import compose
 from training.dialogue.desk import ToolDesk
 from training.dialogue.phrasings import Phrasings, load_phrasings
@@ -123,6 +123,16 @@ def test_a_phrasing_in_two_splits_is_named_whatever_its_values(
     )
     told = "\n".join(set_problems((*dialogues.values(), moved), desk))
     assert "of new (test) stands in quote_given_rate-001 (train) too" in told
+
+
+def test_a_line_of_a_call_script_is_named_whatever_its_values(
+    dialogues: dict[str, Dialogue], data_dir: Path
+) -> None:
+    calls = data_dir / "calls"
+    assert list(script_problems(tuple(dialogues.values()), calls)) == []
+    asked = "What is the monthly payment on $900 over six months"
+    (told,) = script_problems([with_message(dialogues["greeting-001"], 0, content=asked)], calls)
+    assert "greeting-001 says a line of demo.yaml" in told
 
 
 def test_values_are_masked_and_bare_values_are_no_phrasing() -> None:
