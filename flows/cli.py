@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.dialogue_cli import register as register_dialogue_commands
 from serving.cli.console import command_errors, print_json, print_table, rich_console
 from serving.errors import InvalidInputError
 
@@ -313,6 +314,9 @@ def fetch_models(
             voice=voice,
             mirror=mirror,
         )
+
+
+register_dialogue_commands(app)
 
 
 def _show(title: str, outcome: Any, *, as_json: bool) -> None:

@@ -75,6 +75,7 @@ def data_report(folder: Path) -> DataReport:
     _knowledge(folder, labels, found)
     _pairs(folder / "cache_pairs" / "pairs.jsonl", labels, found)
     _calls(folder, labels, found)
+    _tool_calls(folder, found)
     files = tuple(_files(folder, found))
     # Several checks may meet the same unreadable file; one line is enough.
     return DataReport(tuple(dict.fromkeys(found.problems)), found.counts, files)
@@ -219,6 +220,16 @@ def _calls(folder: Path, labels: frozenset[str], found: "_Findings") -> None:
                 found.problems.append(
                     f"calls: {script.id} says a line that stands in training text: {turn.say!r}"
                 )
+
+
+def _tool_calls(folder: Path, found: "_Findings") -> None:
+    """Every call fits its schema, rests on the caller's words, and gives the result that stands there."""
+    from training.dialogue.check import check_tool_calls
+
+    with found:
+        checked = check_tool_calls(folder)
+        found.counts["dialogues with tools"] = checked.dialogues
+        found.problems.extend(checked.problems)
 
 
 def _files(folder: Path, found: "_Findings") -> Iterator[FileFacts]:

@@ -55,7 +55,7 @@ def build_model(encoder: SentenceEncoder, head: Head, config: TrainConfig) -> nn
     Raises:
         InvalidInputError: no layer bears a name that is targeted, or one is not linear.
     """
-    with _quiet_peft():
+    with quiet_peft():
         from peft import LoraConfig, get_peft_model
 
         network = copy.deepcopy(encoder.model)
@@ -89,7 +89,7 @@ def build_model(encoder: SentenceEncoder, head: Head, config: TrainConfig) -> nn
 
 def save_adapter(model: nn.Module, folder: Any) -> None:
     """Write LoRA matrices and head in PEFT's format; PEFT's own model card is left out."""
-    with _quiet_peft():
+    with quiet_peft():
         # "auto" would look the base up on the hub, to see whether its vocabulary grew.
         model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
@@ -183,7 +183,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_peft() -> Iterator[None]:
+def quiet_peft() -> Iterator[None]:
     """PEFT imports bitsandbytes, which advertises a GPU kernel; neither warning concerns a CPU run."""
     logger = logging.getLogger("bitsandbytes")
     level = logger.level

@@ -10,24 +10,15 @@ import queue
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import EngineError, EngineTimeoutError, UnavailableError
 from serving.language.causal_lm import CausalLm, load_causal_lm
 from serving.language.prompt import messages_for, without_oldest
+from serving.language.prompt_tokens import prompt_ids
 from serving.language.protocols import LlmEvent, LlmRequest, Message, TextDelta, ToolSchema, Usage
-from serving.language.tool_format import (
-    BEGIN,
-    END,
-    check_pairing,
-    neutral,
-    parse_calls,
-    prompt_pieces,
-    wire_messages,
-    wire_tools,
-)
+from serving.language.tool_format import check_pairing, parse_calls
 from serving.speech.protocols import EngineInfo
 
 if TYPE_CHECKING:
@@ -102,39 +93,7 @@ class LocalLlm:
         Raises:
             EngineError: the model's chat template does not take such a dialogue.
         """
-        lm = self._lm
-        if lm.templated:
-            return list(lm.tokenizer.encode(self._templated(messages, tools), add_special_tokens=False))
-        ids: list[int] = []
-        ends = {BEGIN: lm.tokenizer.bos_token_id, END: lm.tokenizer.eos_token_id}
-        for piece in prompt_pieces(messages, tools):
-            if piece.control:
-                ids.append(ends[piece] if piece in ends else lm.controls[piece.text])
-            else:
-                ids.extend(lm.tokenizer.encode(lm.prefix + piece.text, add_special_tokens=False))
-        return ids
-
-    def _templated(self, messages: Sequence[Message], tools: Sequence[ToolSchema]) -> str:
-        """The dialogue in the words of the tokenizer's template; no content can spell a control token."""
-        from jinja2 import TemplateError
-
-        safe = [replace(message, content=neutral(message.content, self._lm.reserved)) for message in messages]
-        try:
-            text: str = self._lm.tokenizer.apply_chat_template(
-                wire_messages(safe, arguments_as_text=False),
-                tools=wire_tools(tools) or None,
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            failure = EngineError(
-                f"The model's chat template does not take this dialogue ({type(error).__name__}).",
-                advice="Use an instruct model whose template knows system messages and tools.",
-            )
-        else:
-            return text
-        failure.retryable = False
-        raise failure
+        return prompt_ids(self._lm, messages, tools)
 
     def _prompt(self, messages: tuple[Message, ...], request: LlmRequest) -> list[int]:
         """Tokens of the dialogue, its oldest exchanges left out where the model's context ends."""

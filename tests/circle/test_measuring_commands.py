@@ -79,3 +79,13 @@ def test_several_seeds_without_a_test_split_are_refused(circle: Circle, tmp_path
 def test_only_a_hub_name_lets_the_hub_be_asked(circle: Circle, hub: bool, offline: str) -> None:
     values = offline_environment(circle.settings, hub=hub)
     assert values["HF_HUB_OFFLINE"] == values["HF_DATASETS_OFFLINE"] == offline
+
+
+def test_judge_dialogues_puts_the_engine_to_every_turn_of_the_bank_s_tools(circle: Circle) -> None:
+    found = document(voicebot("judge-dialogues", "--split", "validate", "--json"))
+    assert (found["engine"], found["split"]) == ("embedded", "validate")
+    assert found["total"]["turns"] == sum(row["turns"] for row in found["situations"].values())
+    assert found["total"]["hallucinated_number"]["estimate"] == 0
+    refused = voicebot("judge-dialogues", "--split", "nowhere")
+    assert refused.returncode != 0
+    assert "holds no dialogue of split 'nowhere'" in refused.stderr
