@@ -118,7 +118,9 @@ def create_app(
         said = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}." for item in error.errors()]
         return _explained(InvalidInputError(" ".join(said), advice="docs/operations.md shows what is sent."))
 
-    add_health_routes(app, Health(runtime, calls, live, reachable, threads))
+    health = Health(runtime, calls, live, reachable, threads)
+    runtime.metrics.hung_work.set_function(lambda: health.hung)
+    add_health_routes(app, health)
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -175,7 +177,7 @@ def serve(settings: "Settings", listening: Callable[[str], None] = lambda _url: 
         contextlib.closing(WorkPools(options.max_calls)) as pools,
     ):
         gauge = runtime.metrics.active_calls
-        runtime.metrics.hung_work.set_function(lambda: pools.hung)
+        runtime.expect(options.max_calls)
 
         def count(_number: int) -> None:
             gauge.set(len(calls) + len(live))

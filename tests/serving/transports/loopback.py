@@ -185,6 +185,7 @@ def served(
         choices=(),
         adapter=SimpleNamespace(current=SimpleNamespace(version="k/1", source="x")),
         cache=SimpleNamespace(generation=lambda: 1),
+        hung_tools=0,
     )
     with (
         closing(BackgroundState(MemoryLiveState())) as state,
