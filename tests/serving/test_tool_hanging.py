@@ -12,7 +12,6 @@ import pytest
 
 from serving.errors import UnavailableError
 from serving.language.protocols import ToolCall
-from serving.services import redis_writes
 from serving.tools import executor as module
 from serving.tools.executor import DuplicateInFlightError, MemoryIdempotencyStore, ToolExecutor
 from serving.tools.protocols import Effect, Tool, ToolContext, ToolResult
@@ -228,8 +227,3 @@ def test_of_finished_writes_the_newest_are_remembered_and_running_ones_always() 
     told = [store.begin(str(number)) for number in (2, 3, 4)]
     assert [result.value["n"] for result in told if result] == [2, 3, 4]
     assert store.begin("0") is None, "forgotten"
-
-
-def test_a_process_remembers_as_many_writes_alone_as_with_redis() -> None:
-    assert redis_writes.REMEMBERED_WRITES is module.REMEMBERED_WRITES
-    assert MemoryIdempotencyStore()._most == module.REMEMBERED_WRITES

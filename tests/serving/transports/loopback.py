@@ -161,7 +161,12 @@ class Browser:
 
 @contextmanager
 def served(
-    open_call: OpenLive | None = None, *, most: int = 5, drain_s: float = 5.0, **options: Any
+    open_call: OpenLive | None = None,
+    *,
+    most: int = 5,
+    drain_s: float = 5.0,
+    shared: BackgroundState | None = None,
+    **options: Any,
 ) -> Iterator[Served]:
     """Run a server in a thread of its own.
 
@@ -169,6 +174,7 @@ def served(
         open_call: makes the calls; default: those that echo.
         most: live calls at a time.
         drain_s: see `Settings`.
+        shared: the calls' state, closed at the end; default: this process's memory.
         options: of `LiveOptions`, as `Settings` has them.
     """
     metrics = TurnMetrics()
@@ -188,7 +194,7 @@ def served(
         hung_tools=0,
     )
     with (
-        closing(BackgroundState(MemoryLiveState())) as state,
+        closing(shared or BackgroundState(MemoryLiveState())) as state,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
         live = LiveCalls(open_call or echo, state, most=most, refused=metrics.call_refused)
