@@ -273,6 +273,8 @@ def _carried_out(desk: Desk, task: PendingTask) -> Move:
     """Do what the caller has agreed to, once."""
     given = {name: task.arguments[name] for name in _WRITES[task.intent] if name in task.arguments}
     result = desk.run(task.intent, confirmed=True, **given)
+    if not result.begun:
+        return _unreached(desk, "bank_write_not_done")
     if not result.ok:
         text = desk.phrase("bank_write_unclear")
         return desk.say(text, Decision.TRANSFER, next=Next.TRANSFER, holds=True)
@@ -296,9 +298,13 @@ def _possible(result: ToolResult) -> bool:
 
 def _refused(desk: Desk, task: PendingTask, result: ToolResult) -> Move:
     if not result.ok:
-        pending = PendingTask(policy.TRANSFER)
-        return desk.say(desk.phrase("bank_unavailable"), Decision.APOLOGY, pending=pending)
+        return _unreached(desk, "bank_unavailable")
     return _declined(desk, task, Refusal(result.value["reason"]), str(result.value.get("least", "")))
+
+
+def _unreached(desk: Desk, phrase: str) -> Move:
+    """Say so, and offer a person."""
+    return desk.say(desk.phrase(phrase), Decision.APOLOGY, pending=PendingTask(policy.TRANSFER))
 
 
 def _declined(desk: Desk, task: PendingTask, refusal: Refusal, least: str = "") -> Move:

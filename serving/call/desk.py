@@ -84,7 +84,10 @@ class Desk:
         result = self.bank.executor.execute(ToolCall(_CALL_ID, name, arguments), context)
         self._laps.mark("tool")
         self._tools.append(
-            ToolRecord(name, arguments, result.ok, dict(result.value), result.error, result.seconds)
+            ToolRecord(
+                *(name, arguments, result.ok, dict(result.value), result.error, result.seconds),
+                begun=result.begun,
+            )
         )
         if not result.ok:
             self._error = f"{name}: {result.error}"
@@ -92,8 +95,7 @@ class Desk:
         known = Placeholders({**self.state.placeholders, **told})
         done = self.state.done
         if result.effect is Effect.WRITE:
-            happened = result.ok and bool(result.value["possible"])
-            done += (name if happened else f"{name} ({'refused' if result.ok else 'unclear'})",)
+            done += (name + _came_to(result),)
         self.state = replace(self.state, placeholders=known, done=done)
         return result
 
@@ -122,6 +124,13 @@ class Desk:
         text = f"{self._opening} {question}".strip()
         pending = replace(pending, question=text, heard=True)
         return self.say(question, Decision.CLARIFY, pending=pending, understood=understood)
+
+
+def _came_to(result: ToolResult) -> str:
+    """What a person who takes over must know of a write besides its name."""
+    if result.ok:
+        return "" if result.value["possible"] else " (refused)"
+    return " (unclear)" if result.begun else " (not done)"
 
 
 def arguments_with(pending: PendingTask, **more: Any) -> Mapping[str, Any]:

@@ -46,7 +46,11 @@ class CacheRecord:
 
 @dataclass(frozen=True, slots=True)
 class ToolRecord:
-    """One tool call of a turn; arguments carry placeholders instead of personal values."""
+    """One tool call of a turn; arguments carry placeholders instead of personal values.
+
+    Attributes:
+        begun: false where it is known that the tool never ran, so that nothing was changed.
+    """
 
     name: str
     arguments: Mapping[str, Any]
@@ -54,6 +58,7 @@ class ToolRecord:
     value: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     seconds: float = 0.0
+    begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,11 @@ class RecordedTools(ToolExecutor):
                 self.left = (*self.left[:index], *self.left[index + 1 :])
                 value = dict(record.value)
                 hidden = hidden_values(value)
-                return ToolResult(call.name, asked, value, record.error, 0.0, Effect.READ, hidden=hidden)
+                return ToolResult(
+                    *(call.name, asked, value, record.error, 0.0, Effect.READ),
+                    hidden=hidden,
+                    begun=record.begun,
+                )
         return ToolResult(call.name, asked, {}, "Not called in the recording.", 0.0, Effect.READ)
 
 

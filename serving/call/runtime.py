@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from loguru import logger
@@ -49,6 +48,7 @@ from serving.language.lexicon import load_lexicon
 from serving.settings import Settings
 from serving.speech.engines import choose_stt, choose_tts
 from serving.speech.protocols import EngineInfo
+from serving.speech.spare_vads import SpareVads
 from serving.speech.speech_cache import SpeechCache
 from serving.speech.vad import EndpointSettings, SileroVad
 from serving.spoken.values import Kind
@@ -153,6 +153,7 @@ class Runtime:
         self.choices = [Choice("llm", llm.engine.info.name, llm.engine.info.model, llm.reason)]
         self.engines = self._speech(settings) if voice else Engines(None, None, None)
         self.kept = SpeechCache(self.engines.tts) if self.engines.tts is not None else None
+        self._vads = SpareVads()
         self.turn_taking = load_turn_taking(settings.data / "lexicons" / "turn_taking.yaml")
         self.adapter = LiveAdapter.from_settings(settings, self.encoder)
 
@@ -189,8 +190,20 @@ class Runtime:
         self.end_lost_calls()
         return self
 
+    def expect(self, calls: int) -> None:
+        """Get ready for so many live calls at a time; returns at once."""
+        if self.engines.stt is not None:
+            self._vads.keep(calls)
+
+    @property
+    def hung_tools(self) -> int:
+        """Tools that took too long and still occupy a thread."""
+        banking = self.box.banking
+        return self.executor.hung + (banking.executor.hung if banking is not None else 0)
+
     def close(self) -> None:
-        """Stop watching for promotions and let running writes finish."""
+        """Stop watching for promotions and let running writes finish; what hangs is not waited for."""
+        self._vads.close()
         self.adapter.close()
         self.executor.close()
         if self.box.banking is not None:
@@ -217,9 +230,7 @@ class Runtime:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def scope(self, served: ServedAdapter) -> CacheScope:
@@ -302,7 +313,9 @@ class Runtime:
         limits = EndpointSettings(
             threshold=self.settings.vad_threshold, hang_over_s=self.settings.end_of_turn_silence_s
         )
-        return Ears(self.engines.stt, SileroVad(), limits, self.turn_taking, self.settings.max_utterance_s)
+        return Ears(
+            self.engines.stt, self._vads.take(), limits, self.turn_taking, self.settings.max_utterance_s
+        )
 
     def _opened(
         self,

@@ -74,7 +74,7 @@ class Scheduler(Protocol):
 class Workers(Protocol):
     """Threads that know which kind of work they are given, as `serving.call.pools.WorkPools`."""
 
-    def submit(self, name: str, job: Callable[[], None]) -> Callable[[], None]:
+    def submit(self, name: str, job: Callable[[], None]) -> Callable[[], object]:
         """Do it, and return what gives it up; harmless when the work is over."""
         ...
 

@@ -106,7 +106,8 @@ PHRASES: Mapping[str, frozenset[str]] = {
         name: frozenset({"bank_name"})
         for name in (
             "injection", "still_there", "silent_goodbye", "filler",
-            "bank_unavailable", "bank_write_unclear", "bank_again", "bank_unsure", "bank_denied",
+            "bank_unavailable", "bank_write_unclear", "bank_write_not_done", "bank_again", "bank_unsure",
+            "bank_denied",
             "verify_number", "verify_go_on", "verify_birth_date", "verify_birth_date_again", "verify_failed",
             "verify_gave_up", "verified", "anything_else", "plan_amount", "callback_time", "block_card_done",
             "offer_block_card", "offer_agree_payment_plan", "survey_settled", "survey_rating",

@@ -20,7 +20,8 @@ def warm_voice(runtime: Runtime) -> int:
 def _sentences(runtime: Runtime) -> Iterator[str]:
     box = runtime.box
     opening = runtime.opening(voice=True, recorded=runtime.settings.keep_recordings)
-    phrases = [text for text in box.knowledge.prompts.values() if "{" not in text]
+    named = [text.replace("{bank_name}", box.bank_name) for text in box.knowledge.prompts.values()]
+    phrases = [text for text in named if "{" not in text]
     answers = [answer.text for answer in box.knowledge.answers if "{" not in answer.text]
     for text in (f"{opening} {box.greeting}", *phrases, *answers):
         yield from map(verbalise, speakable_sentences(text))

@@ -34,6 +34,8 @@ NORMAL, GOING_AWAY, POLICY, BROKEN, RESTART, LATER = 1000, 1001, 1008, 1011, 101
 """Close codes (RFC 6455 and its registry)."""
 _HUNG_UP = frozenset({NORMAL, GOING_AWAY})
 _LOOK_S = 0.02
+GONE = (WebSocketDisconnect, RuntimeError, OSError)
+"""What a socket that is gone, or takes nothing in time, raises; the words of Starlette and asyncio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class CallSocket:
         try:
             if not end.gone:
                 await asyncio.wait_for(self._finish(end, tasks[1]), self._times.close_s)
-        except (TimeoutError, asyncio.CancelledError, RuntimeError, WebSocketDisconnect, OSError):
+        except (asyncio.CancelledError, *GONE):
             pass  # it is being left in any case
         finally:
             self._outbox.close()
@@ -227,7 +229,7 @@ class CallSocket:
             outbox.full = True
             outbox.close()
             self._settle(End(LATER, "the far end does not take what is sent"))
-        except (WebSocketDisconnect, RuntimeError, OSError):  # Starlette's words for a socket that is gone
+        except GONE:
             outbox.close()
             self._settle(End(GOING_AWAY, "the line broke", gone=True))
 

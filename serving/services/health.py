@@ -55,6 +55,11 @@ class Health:
         """Whether the server is about to stop."""
         return self.live is not None and self.live.draining  # one without calls has the length 0
 
+    @property
+    def hung(self) -> int:
+        """Engine work and tools that were given up and still occupy a thread."""
+        return self.runtime.hung_tools + (self.threads.hung if self.threads is not None else 0)
+
     def status(self, answers: Mapping[str, bool], hung: int) -> str:
         """`draining`, `degraded` where something is gone or hangs, or `ok`."""
         if self.draining:
@@ -64,7 +69,8 @@ class Health:
     def refusal(self, answers: Mapping[str, bool]) -> str:
         """Why no new call is taken; empty where one is.
 
-        A call does without the database, which its records wait for, but not without a slot.
+        A call does without the database, which its records wait for, and without tools, which its caller
+        hears; but not without a slot.
         """
         if self.draining:
             return "The server is draining."
@@ -77,7 +83,7 @@ class Health:
     def report(self) -> dict[str, Any]:
         """All that is known, as plain JSON values."""
         served, answers = self.runtime.adapter.current, self.reachable()
-        hung = self.threads.hung if self.threads else 0
+        hung = self.hung
         refusal = self.refusal(answers)
         return {
             "status": self.status(answers, hung),

@@ -1,4 +1,4 @@
-"""What an operator may set about live calls, and whose pages may open a microphone line."""
+"""What an operator may set about live calls, whose pages may open a microphone line, and who may ask."""
 
 import ipaddress
 from dataclasses import dataclass, fields
@@ -78,12 +78,42 @@ def may_open(origin: str | None, host: str, options: LiveOptions) -> bool:
     asked = _place(origin)
     if asked is None:
         return False
-    known = {_place(address) for address in (*options.allowed_origins, options.public_url) if address}
-    if asked in known:
+    if asked in {_place(address) for address in _addresses(options)}:
         return True
     scheme, name, _port = asked
-    ours = name in _HERE or name == options.host.casefold() or _is_address(name)
-    return ours and asked == _place(f"{scheme}://{host}")
+    return _is_ours(name, options) and asked == _place(f"{scheme}://{host}")
+
+
+def may_ask(host: str, options: LiveOptions) -> bool:
+    """Whether an HTTP request may come by this name: not where a stranger's page could have sent it.
+
+    A page that its own name leads to here may read all answers (DNS rebinding), and its browser sends that
+    name. A stranger has no address of this machine and no name without a dot, such as those of services
+    beside this one. A server that listens for others than this machine is reached by names that only its
+    network knows, so there nothing is refused.
+
+    Args:
+        host: the Host header; a browser always sends one.
+        options: address of the server, and the names that it is known by.
+    """
+    if not host or not is_loopback(options.host):
+        return True
+    asked = _place(f"http://{host}")
+    if asked is None:
+        return False
+    name = asked[1]
+    known = {place[1] for address in _addresses(options) if (place := _place(address))}
+    return _is_ours(name, options) or "." not in name or name in known
+
+
+def _is_ours(name: str, options: LiveOptions) -> bool:
+    """Whether a host's name is this machine's for certain."""
+    return name in _HERE or name == options.host.casefold() or _is_address(name)
+
+
+def _addresses(options: LiveOptions) -> tuple[str, ...]:
+    """Where the operator says that pages of this server are, or pages that may open its lines."""
+    return tuple(address for address in (*options.allowed_origins, options.public_url) if address)
 
 
 def _place(address: str) -> tuple[str, str, int] | None:

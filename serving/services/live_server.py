@@ -3,6 +3,8 @@
 Who may open a line is decided, and a slot is taken, before a socket is accepted.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from loguru import logger
 
 from serving.errors import UnavailableError, VoicebotError
-from serving.services.call_socket import LATER, CallSocket, End, Times
+from serving.services.call_socket import GONE, LATER, CallSocket, End, Times
 from serving.services.live_calls import FarEnding, LiveCaller, LiveCalls
 from serving.services.live_options import LiveOptions, may_open
 from serving.services.twilio_voice import (
@@ -27,6 +29,8 @@ from serving.transports.twilio import TwilioLine, TwilioReader
 
 PAGE = Path(__file__).parent / "page"
 _RETRY_S = "30"
+_TURN_AWAY_S = 5.0
+"""For a socket to take the word that it is not carried, seconds."""
 TWILIO_TIMES = Times(idle_s=10.0)
 """Twilio sends sound fifty times a second, also of a silent caller."""
 
@@ -94,17 +98,20 @@ async def _admitted(socket: WebSocket, live: LiveCalls) -> str:
 
 async def _deny(socket: WebSocket, status: int, error: str, advice: str) -> None:
     headers = {"retry-after": _RETRY_S} if status == 503 else None
-    await socket.send_denial_response(
-        JSONResponse({"error": error, "advice": advice}, status_code=status, headers=headers)
-    )
+    answer = JSONResponse({"error": error, "advice": advice}, status_code=status, headers=headers)
+    with contextlib.suppress(*GONE):
+        async with asyncio.timeout(_TURN_AWAY_S):
+            await socket.send_denial_response(answer)
 
 
 async def _tell_and_close(socket: WebSocket, error: VoicebotError) -> None:
-    await socket.accept()
     outbox = Outbox()
     BrowserLine(outbox).tell("error", {"error": error.message, "advice": error.advice})
-    await socket.send_text(str(outbox.take()))
-    await socket.close(LATER, error.message)
+    with contextlib.suppress(*GONE):
+        async with asyncio.timeout(_TURN_AWAY_S):
+            await socket.accept()
+            await socket.send_text(str(outbox.take()))
+            await socket.close(LATER, error.message)
 
 
 async def _carry(

@@ -35,6 +35,7 @@ from serving.plain import plain
 from serving.services.draining import DrainingServer, uvicorn_config
 from serving.services.headers import SecurityHeaders
 from serving.services.health import Health, Threads, add_health_routes
+from serving.services.known_hosts import KnownHosts
 from serving.services.listening import bound, place_of, written
 from serving.services.live_calls import LiveCaller, LiveCalls, OpenLive
 from serving.services.live_options import LiveOptions, options_of
@@ -106,6 +107,8 @@ def create_app(
         lag.cancel()
 
     app = FastAPI(title="voicebot orchestrator", docs_url=None, redoc_url=None, lifespan=watched)
+    options = options or options_of(runtime.settings)
+    app.add_middleware(KnownHosts, options=options)
     app.add_middleware(SecurityHeaders)
 
     @app.exception_handler(VoicebotError)
@@ -118,7 +121,9 @@ def create_app(
         said = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}." for item in error.errors()]
         return _explained(InvalidInputError(" ".join(said), advice="docs/operations.md shows what is sent."))
 
-    add_health_routes(app, Health(runtime, calls, live, reachable, threads))
+    health = Health(runtime, calls, live, reachable, threads)
+    runtime.metrics.hung_work.set_function(lambda: health.hung)
+    add_health_routes(app, health)
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -128,7 +133,7 @@ def create_app(
     for router in routers:
         app.include_router(router)
     if live is not None:
-        add_live_routes(app, live, options or options_of(runtime.settings))
+        add_live_routes(app, live, options)
     return app
 
 
@@ -175,7 +180,7 @@ def serve(settings: "Settings", listening: Callable[[str], None] = lambda _url: 
         contextlib.closing(WorkPools(options.max_calls)) as pools,
     ):
         gauge = runtime.metrics.active_calls
-        runtime.metrics.hung_work.set_function(lambda: pools.hung)
+        runtime.expect(options.max_calls)
 
         def count(_number: int) -> None:
             gauge.set(len(calls) + len(live))

@@ -13,13 +13,11 @@ from typing import Any
 from serving.errors import IntegrityError, UnavailableError
 from serving.plain import plain
 from serving.services.redis_link import TIMEOUT_S, RedisLink
-from serving.tools.executor import DuplicateInFlightError
+from serving.tools.executor import REMEMBERED_WRITES, DuplicateInFlightError
 from serving.tools.protocols import Effect, ToolResult
 
 KEPT_S = 24 * 3600.0
 """How long claims and results stay, seconds; a call is over long before."""
-_REMEMBERED = 10_000
-"""Results that this process remembers by itself."""
 _CLAIM = "claim:"
 
 _BEGIN = """
@@ -154,7 +152,7 @@ class RedisIdempotencyStore:
 
 def _remember(items: "OrderedDict[str, Any]", key: str, item: object) -> None:
     items[key] = item
-    if len(items) > _REMEMBERED:
+    if len(items) > REMEMBERED_WRITES:
         items.popitem(last=False)
 
 

@@ -35,7 +35,7 @@ class TurnMetrics:
     Attributes:
         registry: all metrics of this server.
         active_calls: calls in progress; set by whoever admits them.
-        hung_work: work of live calls that was given up and still occupies a thread; asked of its threads.
+        hung_work: work of live calls, and tools, given up and still in a thread; asked of the threads.
         record_failures: writes of records that failed.
         loop_lag: see `serving.telemetry.loop_lag`.
     """

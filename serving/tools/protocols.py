@@ -15,7 +15,7 @@ class Effect(StrEnum):
     READ = "read"
     """May be repeated and cancelled."""
     WRITE = "write"
-    """Never cancelled, runs once per idempotency key, its result is always committed."""
+    """Never cancelled once begun, runs once per idempotency key, its result is always committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class ToolResult:
         idempotency_key: hash of call, tool, normalised arguments and confirming turn; writes only.
         hidden: placeholder in `value` → what the caller is told in its place; never stored, and not part of
             the stored result of a write.
+        begun: false where the tool never ran and never will: nothing was changed.
     """
 
     name: str
@@ -82,6 +83,7 @@ class ToolResult:
     effect: Effect
     idempotency_key: str = ""
     hidden: Mapping[str, str] = field(default_factory=dict, repr=False)
+    begun: bool = True
 
     @property
     def ok(self) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -13,9 +14,13 @@ from loguru import logger
 from serving.call.machine import Ending
 from serving.call.record import Decision, TurnRecord
 from serving.call.responder import Responder
+from serving.call.toolbox import Banking
+from serving.errors import UnavailableError
 from serving.language.protocols import TextDelta
 from serving.spoken import say_date, say_digits
 from serving.telemetry.logs import configure_logs
+from serving.tools.executor import MemoryIdempotencyStore
+from serving.tools.protocols import ToolResult
 from serving.tools.sandbox_bank import SandboxBank
 from serving.tools.sandbox_people import FIRST
 from tests.properties import examples
@@ -256,6 +261,21 @@ def test_a_bank_that_is_gone_is_said_and_a_write_of_unknown_outcome_goes_to_a_pe
     *_, balance, transfer = call(bank, sandbox, ["my balance", *IDENTITY, "yes"]).turns
     assert balance.answer.endswith(phrase("bank_unavailable"))
     assert transfer.decision is Decision.TRANSFER
+
+
+def test_a_write_that_was_never_begun_is_told_as_not_done(bank: Bank, sandbox: SandboxBank) -> None:
+    class Gone(MemoryIdempotencyStore):
+        def begin(self, key: str) -> ToolResult | None:
+            raise UnavailableError("Redis does not answer.")
+
+    box = replace(box_of(bank, sandbox), banking=Banking.of(sandbox, timeout_s=5.0, writes=Gone()))
+    lines = ["block my debit card", *IDENTITY, "yes", "yes"]
+    record = bank.call(typed(*lines), responder=responder_of(box), box=box)
+    *_, told, transfer = record.turns
+    assert told.answer == phrase("bank_write_not_done")
+    assert [(tool.name, tool.ok, tool.begun) for tool in told.tools] == [("block_card", False, False)]
+    assert transfer.decision is Decision.TRANSFER
+    assert done(sandbox) == []
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,10 @@ class FakeRuntime:
     )
     cache: Any = field(default_factory=lambda: SimpleNamespace(generation=lambda: 1))
     kept: Any = None
+    hung_tools: int = 0
+
+    def expect(self, calls: int) -> None:
+        pass
 
     @property
     def settings(self) -> Settings:
@@ -250,6 +254,7 @@ class Watched:
     live: LiveCalls
     answers: dict[str, bool]
     threads: Threads
+    runtime: FakeRuntime
 
     def told(self) -> tuple[str, int, str]:
         """Status, the status code of readiness, and why it is not ready."""
@@ -262,7 +267,7 @@ class Watched:
 
 @pytest.fixture
 def watched(bank: Bank, calls: OpenCalls) -> Iterator[Watched]:
-    answers, threads = {"database": True, "redis": True}, Threads()
+    answers, threads, runtime = {"database": True, "redis": True}, Threads(), FakeRuntime(bank)
 
     def never(*_arguments: object, **_options: object) -> Any:
         raise AssertionError("no call is opened here")
@@ -270,14 +275,14 @@ def watched(bank: Bank, calls: OpenCalls) -> Iterator[Watched]:
     with contextlib.closing(BackgroundState(MemoryLiveState())) as state:
         live = LiveCalls(never, state, most=1)
         app = orchestrator.create_app(
-            FakeRuntime(bank),  # type: ignore[arg-type]
+            runtime,  # type: ignore[arg-type]
             calls,
             live,
             reachable=lambda: dict(answers),
             threads=threads,
         )
         with TestClient(app) as opened:
-            yield Watched(opened, live, answers, threads)
+            yield Watched(opened, live, answers, threads, runtime)
 
 
 def test_a_server_that_lacks_nothing_is_ok_and_ready(watched: Watched) -> None:
@@ -303,6 +308,13 @@ def test_work_that_hangs_degrades_it_and_a_kind_that_is_stuck_takes_no_calls(wat
     assert watched.client.get("/healthz").json()["hung_work"] == 3
     watched.threads.stuck = ("voices",)
     assert watched.told() == ("degraded", 503, "Too much work hangs: voices.")
+
+
+def test_tools_that_hang_degrade_it_and_are_counted_with_the_rest(watched: Watched) -> None:
+    watched.threads.hung, watched.runtime.hung_tools = 1, 24
+    assert watched.told() == ("degraded", 200, "")
+    assert watched.client.get("/healthz").json()["hung_work"] == 25
+    assert "voicebot_hung_work 25.0" in watched.client.get("/metrics").text
 
 
 def test_a_server_whose_lines_are_busy_is_well_but_not_ready(watched: Watched) -> None:

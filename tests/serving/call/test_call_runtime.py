@@ -12,11 +12,13 @@ from loguru import logger
 from serving.cache.build import build_from_knowledge
 from serving.call import runtime as module
 from serving.call.machine import Ending
+from serving.call.ports import Engines
 from serving.call.runtime import LOST_AFTER, Runtime
 from serving.errors import EngineError
 from serving.language.encoder import SentenceEncoder
 from serving.settings import Settings
-from tests.serving.call.phone import Bank, KeywordTagger, typed
+from tests.serving.call.phone import Bank, HummingTts, KeywordTagger, LoudnessVad, ToldStt, typed
+from tests.serving.transports.loopback import until
 
 
 @pytest.fixture
@@ -105,3 +107,18 @@ def test_the_banks_day_is_the_date_in_its_time_zone(
 def test_a_day_that_is_given_is_the_banks(stopped: Runtime, settings: Settings) -> None:
     day = date(2026, 11, 20)
     assert Runtime(settings, voice=False, today=lambda: day).box.today() == day
+
+
+def test_live_calls_hear_with_detectors_that_were_loaded_before_they_began(
+    stopped: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped.engines = Engines(ToldStt(("hello",)), HummingTts(), LoudnessVad())
+    stopped.expect(6)
+    until(lambda: stopped._vads.ready == 6)
+
+    def load() -> None:
+        raise AssertionError("this holds up every line")
+
+    monkeypatch.setattr(module, "SileroVad", load)
+    monkeypatch.setattr(stopped._vads, "_make", load)
+    assert len({id(ears) for ears in [stopped.ears() for _ in range(6)]}) == 6

@@ -11,9 +11,10 @@ from typing import TypeVar
 
 import pytest
 
-from serving.call.pools import WorkPool, WorkPools
+from serving.call.pools import WorkPools
 from serving.call.scheduler import AsyncScheduler
 from serving.errors import EngineTimeoutError
+from serving.work_pool import WorkPool
 from tests.serving.transports.loopback import until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -141,8 +142,8 @@ def test_work_that_was_given_up_before_it_began_is_never_done(hanging: Hanging) 
     pool.submit(hanging)
     hanging.wait_for(1)
     give_up = pool.submit(done_anyway.set)
-    give_up()
-    give_up()
+    assert give_up()
+    assert give_up(), "it says the same again"
     assert pool.hung == 0
     hanging.let_go.set()
     last = threading.Event()
@@ -157,9 +158,19 @@ def test_what_is_over_is_not_counted_as_hung() -> None:
     give_up = pool.submit(lambda: None)
     pool.submit(over.set)
     assert over.wait(10)
-    give_up()
+    assert not give_up(), "it was done"
     assert pool.hung == 0
     pool.close()
+
+
+def test_what_closing_dropped_never_began(hanging: Hanging) -> None:
+    pool = WorkPool("voices", 1)
+    began = pool.submit(hanging)
+    hanging.wait_for(1)
+    waits = pool.submit(hanging)
+    pool.close()
+    assert waits()
+    assert not began()
 
 
 def test_a_job_that_breaks_its_thread_leaves_it_to_the_next() -> None:

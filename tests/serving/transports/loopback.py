@@ -166,7 +166,12 @@ class Browser:
 
 @contextmanager
 def served(
-    open_call: OpenLive | None = None, *, most: int = 5, drain_s: float = 5.0, **options: Any
+    open_call: OpenLive | None = None,
+    *,
+    most: int = 5,
+    drain_s: float = 5.0,
+    shared: BackgroundState | None = None,
+    **options: Any,
 ) -> Iterator[Served]:
     """Run a server in a thread of its own.
 
@@ -174,6 +179,7 @@ def served(
         open_call: makes the calls; default: those that echo.
         most: live calls at a time.
         drain_s: see `Settings`.
+        shared: the calls' state, closed at the end; default: this process's memory.
         options: of `LiveOptions`, as `Settings` has them.
     """
     metrics = TurnMetrics()
@@ -190,9 +196,10 @@ def served(
         choices=(),
         adapter=SimpleNamespace(current=SimpleNamespace(version="k/1", source="x")),
         cache=SimpleNamespace(generation=lambda: 1),
+        hung_tools=0,
     )
     with (
-        closing(BackgroundState(MemoryLiveState())) as state,
+        closing(shared or BackgroundState(MemoryLiveState())) as state,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
         live = LiveCalls(open_call or echo, state, most=most, refused=metrics.call_refused)

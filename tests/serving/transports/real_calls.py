@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from serving.call.book import CallBook
 from serving.call.clock import Laps
@@ -11,6 +12,7 @@ from serving.call.dialogue import DialogueState, HeardTurn, Reply
 from serving.call.ears import Ears
 from serving.call.line import Line
 from serving.call.live import LiveCall, Parts
+from serving.call.live_state import LiveSnapshot
 from serving.call.machine import Next
 from serving.call.ports import Journal
 from serving.call.record import CallRecord, Decision
@@ -21,6 +23,7 @@ from serving.call.store import CallStore
 from serving.call.turn_taking import load_turn_taking
 from serving.services.live_calls import OpenLive
 from serving.settings import Settings
+from serving.speech.protocols import TtsEngine
 from serving.speech.speech_cache import SpeechCache
 from serving.speech.vad import EndpointSettings
 from tests.serving.call.phone import HummingTts, LoudnessVad, ToldStt
@@ -43,10 +46,17 @@ class Desk:
 
 
 @contextmanager
-def real_calls(settings: Settings, told: tuple[str, ...]) -> Iterator[tuple[OpenLive, CallStore]]:
+def real_calls(
+    settings: Settings,
+    told: tuple[str, ...],
+    *,
+    answering: Callable[[], Any] = Desk,
+    tts: TtsEngine | None = None,
+    changed: Callable[[LiveSnapshot], None] = lambda _snapshot: None,
+) -> Iterator[tuple[OpenLive, CallStore]]:
     """An opener of live calls whose callers say what `told` holds, and where they are recorded."""
     store = CallStore(settings.records_url)
-    tts = HummingTts()
+    tts = tts or HummingTts()
     turn_taking = load_turn_taking(settings.data / "lexicons" / "turn_taking.yaml")
     limits = EndpointSettings(threshold=settings.vad_threshold, hang_over_s=settings.end_of_turn_silence_s)
     with ThreadPoolExecutor(16) as pool:
@@ -59,13 +69,13 @@ def real_calls(settings: Settings, told: tuple[str, ...]) -> Iterator[tuple[Open
                 tts,
                 SpeechCache(tts),
                 turn_policy(settings, turn_taking, opening=""),
-                lambda _snapshot: None,
+                changed,
                 lambda _call: closed(),
                 settings.longest_call_s,
             )
             journal = Journal(store, settings.home / "unsaved", (), None, lambda: None)
             book = CallBook(call, journal, settings.max_turn_chars)
-            return LiveCall(Desk(), parts, book, Recording(wanted=False), line, AsyncScheduler(pool))
+            return LiveCall(answering(), parts, book, Recording(wanted=False), line, AsyncScheduler(pool))
 
         try:
             yield open_call, store

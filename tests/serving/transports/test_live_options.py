@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.services.live_options import LiveOptions, is_loopback, may_open, options_of
+from serving.services.live_options import LiveOptions, is_loopback, may_ask, may_open, options_of
 from serving.settings import Settings
 
 HERE = options_of(Settings())
@@ -56,6 +56,50 @@ def test_a_known_page_may(origin: str | None, host: str, options: LiveOptions) -
 )
 def test_a_page_that_is_not_known_may_not(origin: str, host: str, options: LiveOptions) -> None:
     assert not may_open(origin, host, options)
+
+
+HERE_BEHIND_A_PROXY = options_of(
+    Settings(public_url="https://voice.bank.example/", allowed_origins=("https://desk.example:8443",))
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "options"),
+    [
+        ("localhost:8080", HERE),
+        ("127.0.0.1:8080", HERE),
+        ("[::1]:8080", HERE),
+        ("10.0.0.3:8080", HERE),
+        ("voicebot:8080", HERE),
+        ("", HERE),
+        ("voice.bank.example", HERE_BEHIND_A_PROXY),
+        ("VOICE.bank.example:443", HERE_BEHIND_A_PROXY),
+        ("desk.example", HERE_BEHIND_A_PROXY),
+        ("voicebot.calls.svc.cluster.local:8080", PUBLIC),
+        ("anything.example", PUBLIC),
+    ],
+    ids=str,
+)
+def test_a_request_by_a_name_that_no_stranger_has_is_answered(host: str, options: LiveOptions) -> None:
+    assert may_ask(host, options)
+
+
+@pytest.mark.parametrize("options", [HERE, HERE_BEHIND_A_PROXY], ids=["alone", "behind a proxy"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:8080",
+        "voice.bank.example.evil.example",
+        "evil.",
+        "[",
+        "evil.example:99999",
+    ],
+)
+def test_a_request_by_a_name_that_a_stranger_may_have_is_refused(host: str, options: LiveOptions) -> None:
+    assert not may_ask(host, options)
 
 
 def test_the_public_address_replaces_what_a_proxy_left_of_it() -> None:

@@ -1,5 +1,6 @@
 """Browser calls over a real server: a socket may be cut, stuck, rude or foreign; its call hears it once."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -11,9 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from serving.errors import UnavailableError
 from serving.services import call_socket, live_server
 from serving.services.call_socket import Times
 from serving.transports.inbound import MAX_BAD
@@ -266,6 +269,15 @@ def test_a_stranger_s_name_that_leads_here_is_still_a_stranger(server: Served) -
     assert refused.value.response.status_code == 403
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/v1/calls/a", "/static/", "/"])
+def test_neither_does_it_read_anything_over_http(server: Served, path: str) -> None:
+    strange = httpx.get(f"{server.http}{path}", headers={"host": f"evil.example:{server.port}"})
+    assert strange.status_code == 421
+    assert "VOICEBOT_PUBLIC_URL" in strange.json()["advice"]
+    assert "default-src 'none'" in strange.headers["content-security-policy"]
+    assert httpx.get(f"{server.http}{path}").status_code != 421
+
+
 def test_the_call_past_the_last_slot_is_refused_before_it_is_accepted() -> None:
     with served(most=1) as server, server.call():
         with pytest.raises(InvalidStatus) as refused:
@@ -284,6 +296,49 @@ def test_a_page_is_told_so_over_the_socket_because_it_cannot_see_the_answer() ->
             assert "busy" in browser.event("error")["error"]
             assert code_and_reason(browser)[0] == call_socket.LATER
         assert len(server.calls) == 1
+
+
+class Socket:
+    """A socket on which something hangs, or that is gone."""
+
+    def __init__(self, where: str, how: type[Exception] | None) -> None:
+        self._where, self._how = where, how
+
+    async def accept(self) -> None:
+        await self._do("accept")
+
+    async def send_text(self, _text: str) -> None:
+        await self._do("send")
+
+    async def close(self, _code: int, _why: str) -> None:
+        await self._do("close")
+
+    async def send_denial_response(self, _answer: object) -> None:
+        await self._do("deny")
+
+    async def _do(self, what: str) -> None:
+        if what != self._where:
+            return
+        if self._how is not None:
+            raise self._how
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("how", [None, RuntimeError, OSError, WebSocketDisconnect])
+@pytest.mark.parametrize("where", ["accept", "send", "close", "deny"])
+def test_who_is_turned_away_and_does_not_listen_holds_nothing_up(
+    where: str, how: type[Exception] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_server, "_TURN_AWAY_S", 0.02)
+    far: Any = Socket(where, how)
+
+    async def turned_away() -> None:
+        if where == "deny":
+            await live_server._deny(far, 503, "busy", "")
+        else:
+            await live_server._tell_and_close(far, UnavailableError("busy"))
+
+    asyncio.run(asyncio.wait_for(turned_away(), 5))
 
 
 def test_a_slot_is_free_again_after_each_call() -> None:
