@@ -1,7 +1,10 @@
 """From the project's dialogues to a sealed adapter, as `voicebot train-dialogue` does it."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from typer.testing import CliRunner
@@ -15,8 +18,11 @@ from training.dialogue.config import DialogueConfig
 
 
 @pytest.fixture(autouse=True)
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The command sets its process up to work offline; the tests after it go on as they were."""
     monkeypatch.chdir(tmp_path)
+    with patch.dict(os.environ):
+        yield
 
 
 def test_the_command_trains_seals_and_says_what_it_cost(tmp_path: Path, data_dir: Path) -> None:
