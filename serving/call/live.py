@@ -16,9 +16,9 @@ from serving.call.book import CallBook, share
 from serving.call.dialogue import no_longer_asked
 from serving.call.ears import Began, GoesOn, Noticed, Over
 from serving.call.faults import fault
-from serving.call.line import Line
+from serving.call.line import KEYS, Line
 from serving.call.live_answers import LiveAnswers
-from serving.call.live_hearing import KEYS, LIVE_LIMIT_S, Hearing, Keys
+from serving.call.live_hearing import LIVE_LIMIT_S, Hearing, Keys
 from serving.call.live_parts import Parts
 from serving.call.live_playout import LivePlayout
 from serving.call.live_state import LiveSnapshot

@@ -2,7 +2,8 @@
 
 An utterance stays in the recording only when its words were recognised and hold neither digits of a card nor
 what says who is calling; words that were recognised unsurely must hold no number at all. Everything else (a
-caller who hangs up in the middle of a number, recognition that breaks) is silenced.
+caller who hangs up in the middle of a number, recognition that breaks) is silenced. Sound that never reached
+the ears is silenced where that is known (`live_hearing`).
 """
 
 from dataclasses import replace
