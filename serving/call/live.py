@@ -227,7 +227,7 @@ class LiveCall:
     def _show(self, text: str) -> None:
         """Words that are being heard; what cannot be redacted is not shown."""
         try:
-            words = redacted_words(text, self._turns.dialogue).text if text else ""
+            words = redacted_words(text, self._turns.dialogue, growing=True).text if text else ""
         except Exception as error:
             self._book.notes.debug("words are not shown: {}", fault("redaction", error))
             return

@@ -12,11 +12,12 @@ from serving.cache.signature import Signature
 from serving.call import policy
 from serving.call.clock import Laps
 from serving.call.dialogue import DialogueState, HeardTurn
+from serving.call.number_parts import begun, goes_on, is_part, with_parts
 from serving.call.toolbox import Toolbox
 from serving.language.protocols import IntentTag, IntentTagger, UserTurn
 from serving.spoken import parse
 from serving.spoken.card_data import holds_card
-from serving.spoken.unfinished import unfinished
+from serving.spoken.unfinished import Unfinished
 from serving.spoken.values import Kind, TypedValue
 from serving.telemetry.redaction import Redacted, redact
 
@@ -53,11 +54,11 @@ def understand(
 ) -> Understood:
     """Read a turn; each stage is marked in `laps`."""
     text = turn.text.translate(_APOSTROPHES)
-    values = _values(text, state, currency=box.currency, today=box.today())
+    values, expecting = _values(text, state, currency=box.currency, today=box.today())
     laps.mark("parse")
     tag = tagger.tag(text)
     laps.mark("intent")
-    redacted = redact(text, values, known=state.placeholders, expecting=_goes_on(state))
+    redacted = redact(text, values, known=state.placeholders, expecting=expecting)
     key = box.signer.sign(text)
     facets = box.signer.lexicon.found(text)
     user = UserTurn(redacted.text, tag, redacted.values, facets, policy.task_of(tag, values, state.pending))
@@ -66,7 +67,7 @@ def understand(
         turns=(*state.turns, user),
         values=(*state.values, *redacted.values),
         placeholders=redacted.placeholders,
-        unfinished=unfinished(text, values, state.unfinished),
+        unfinished=begun(text, values, state),
     )
     laps.mark("redact")
     return Understood(
@@ -83,18 +84,19 @@ def understand(
     )
 
 
-def redacted_words(text: str, state: DialogueState) -> Redacted:
+def redacted_words(text: str, state: DialogueState, *, growing: bool = False) -> Redacted:
     """The words of a turn that nobody answered, fit for the record: what was asked for is known here too.
 
     Args:
         text: the true text.
         state: the dialogue before this turn.
+        growing: it is what was heard so far.
 
     Raises:
         Exception: words that cannot be redacted; they must not be kept.
     """
-    values = _values(text, state)
-    return redact(text, values, known=state.placeholders, expecting=_goes_on(state))
+    values, expecting = _values(text, state, growing=growing)
+    return redact(text, values, known=state.placeholders, expecting=expecting)
 
 
 def unrecorded(text: str, state: DialogueState) -> bool:
@@ -104,14 +106,31 @@ def unrecorded(text: str, state: DialogueState) -> bool:
         text: the true text, or what was heard of it so far.
         state: the dialogue before this turn.
     """
-    return state.identifying or holds_card(_values(text, state), text, state.unfinished)
+    values, _ = _values(text, state)
+    return state.identifying or is_part(text, state) or holds_card(values, text, state.unfinished)
 
 
-def _values(text: str, state: DialogueState, **options: Any) -> tuple[TypedValue, ...]:
-    """Typed values, read as what was asked for, or as the rest of what the turn before began."""
-    expect = policy.expected_kind(state) or _goes_on(state)
-    return policy.identifying(parse(text, expect=expect, **options), text, state)
+def left_open(text: str, state: DialogueState) -> tuple[bool, Unfinished | None]:
+    """Whether a turn holds any values, and what the next one will go on with.
+
+    Args:
+        text: the true text.
+        state: the dialogue before this turn.
+    """
+    values, _ = _values(text, state)
+    return bool(values), begun(text, values, state)
 
 
-def _goes_on(state: DialogueState) -> Kind | None:
-    return state.unfinished.kind if state.unfinished is not None else None
+def _values(
+    text: str, state: DialogueState, *, growing: bool = False, **options: Any
+) -> tuple[tuple[TypedValue, ...], Kind | None]:
+    """Typed values, read as what was asked for, or as the rest of what the turn before began.
+
+    Returns:
+        The values, and what else `redact` is to look for.
+    """
+    before = goes_on(text, state)
+    found = parse(text, expect=policy.expected_kind(state) or before, **options)
+    known = policy.identifying(found, text, state)
+    values = with_parts(text, known, state, growing=growing)
+    return values, before if values == known else None
