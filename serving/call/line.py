@@ -12,6 +12,8 @@ from serving.audio import Samples
 
 KEYS = frozenset("0123456789*#")
 """Keys of a telephone."""
+KEYED = "#"
+"""Ends the text of a turn that was keyed; whoever reads it takes it off."""
 MOST_TYPED = 20_000
 """Characters of a typed turn that are looked at, however it comes in; the call's own, lower limit answers
 politely."""

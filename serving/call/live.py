@@ -16,7 +16,7 @@ from serving.call.book import CallBook, share
 from serving.call.dialogue import no_longer_asked
 from serving.call.ears import Began, GoesOn, Noticed, Over
 from serving.call.faults import fault
-from serving.call.line import KEYS, Line
+from serving.call.line import KEYED, KEYS, Line
 from serving.call.live_answers import LiveAnswers
 from serving.call.live_hearing import LIVE_LIMIT_S, Hearing, Keys
 from serving.call.live_parts import Parts
@@ -147,7 +147,7 @@ class LiveCall:
         self._dispatch(m.HungUp(self._scheduler.now(), broken=bool(why)), "broken" if why else "hung_up")
 
     def _keyed(self, keys: str) -> None:
-        self._dispatch(m.TextTyped(self._scheduler.now(), keys), "keyed")
+        self._dispatch(m.TextTyped(self._scheduler.now(), keys + KEYED), "keyed")
 
     # The machine
 

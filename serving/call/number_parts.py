@@ -61,7 +61,12 @@ def goes_on(text: str, state: DialogueState) -> Kind | None:
 
 
 def with_parts(
-    text: str, values: Sequence[TypedValue], state: DialogueState, *, growing: bool = False
+    text: str,
+    values: Sequence[TypedValue],
+    state: DialogueState,
+    *,
+    growing: bool = False,
+    keyed: bool = False,
 ) -> tuple[TypedValue, ...]:
     """The values of a turn: digits that may be a part of a number are personal; a last one is the whole card.
 
@@ -70,12 +75,13 @@ def with_parts(
         values: what `parse` found, with what is expected.
         state: the dialogue before this turn.
         growing: the text is what was heard so far; digits that it ends with may go on.
+        keyed: the digits were keyed; any of them are personal.
     """
     if asks_figure(state):
         return tuple(values)
     announced = unfinished(text, values)
     for run in digit_runs(text):
-        value = _part(run, values, state, growing=growing) or _first_part(run, values, announced)
+        value = _part(run, values, state, growing=growing, keyed=keyed) or _first_part(run, values, announced)
         if value is not None:
             others = (item for item in values if item.end <= value.start or item.start >= value.end)
             values = sorted((*others, value), key=lambda item: item.start)
@@ -111,11 +117,17 @@ def _answers(state: DialogueState) -> bool:
     return rated or asks_figure(state)
 
 
+def _chooses(run: DigitRun, state: DialogueState) -> bool:
+    """Whether digits are the answer to a question, or to a choice that is no more than a digit or two."""
+    short = len(run.digits) < SHORTEST
+    return _answers(state) or (short and _ASKS_CHOICE.search(_question(state)) is not None)
+
+
 def _part(
-    run: DigitRun, values: Sequence[TypedValue], state: DialogueState, *, growing: bool
+    run: DigitRun, values: Sequence[TypedValue], state: DialogueState, *, growing: bool, keyed: bool
 ) -> TypedValue | None:
     """The value that a run of digits is; None where `parse` knows better."""
-    if not _counts(run, state, growing=growing):
+    if not _counts(run, state, growing=growing) and not (keyed and not _chooses(run, state)):
         return None
     joined = _joined(run, state)
     if len(joined) > len(run.digits) and is_card(joined):
@@ -161,9 +173,7 @@ def _read_out(run: DigitRun) -> bool:
 def _joined(run: DigitRun, state: DialogueState) -> str:
     """The digits with those of the turns before."""
     before = state.unfinished
-    if before is None or not before.bare or not run.alone or _answers(state):
-        return run.digits
-    if len(run.digits) < SHORTEST and _ASKS_CHOICE.search(_question(state)):
+    if before is None or not before.bare or not run.alone or _chooses(run, state):
         return run.digits
     joined = before.digits + run.digits
     return joined if len(joined) < CARD_DIGITS.stop else run.digits

@@ -12,6 +12,7 @@ from serving.cache.signature import Signature
 from serving.call import policy
 from serving.call.clock import Laps
 from serving.call.dialogue import DialogueState, HeardTurn
+from serving.call.line import KEYED, KEYS
 from serving.call.number_parts import begun, goes_on, is_part, with_parts
 from serving.call.toolbox import Toolbox
 from serving.language.protocols import IntentTag, IntentTagger, UserTurn
@@ -23,6 +24,7 @@ from serving.telemetry.redaction import Redacted, redact
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u02b9\uff07`\u00b4", "'"))
 """As many characters as before, so that spans stay."""
+_KEYED_WORDS = KEYS | {" "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ def understand(
     turn: HeardTurn, state: DialogueState, tagger: IntentTagger, box: Toolbox, laps: Laps
 ) -> Understood:
     """Read a turn; each stage is marked in `laps`."""
-    text = turn.text.translate(_APOSTROPHES)
-    values, expecting = _values(text, state, currency=box.currency, today=box.today())
+    text, keyed = _said(turn.text.translate(_APOSTROPHES))
+    values, expecting = _values(text, state, keyed=keyed, currency=box.currency, today=box.today())
     laps.mark("parse")
     tag = tagger.tag(text)
     laps.mark("intent")
@@ -95,7 +97,8 @@ def redacted_words(text: str, state: DialogueState, *, growing: bool = False) ->
     Raises:
         Exception: words that cannot be redacted; they must not be kept.
     """
-    values, expecting = _values(text, state, growing=growing)
+    text, keyed = _said(text)
+    values, expecting = _values(text, state, growing=growing, keyed=keyed)
     return redact(text, values, known=state.placeholders, expecting=expecting)
 
 
@@ -121,8 +124,14 @@ def left_open(text: str, state: DialogueState) -> tuple[bool, Unfinished | None]
     return bool(values), begun(text, values, state)
 
 
+def _said(text: str) -> tuple[str, bool]:
+    """The words of a turn, and whether they are keys."""
+    keyed = text.endswith(KEYED) and _KEYED_WORDS.issuperset(text)
+    return (text.replace(KEYED, "") if keyed else text), keyed
+
+
 def _values(
-    text: str, state: DialogueState, *, growing: bool = False, **options: Any
+    text: str, state: DialogueState, *, growing: bool = False, keyed: bool = False, **options: Any
 ) -> tuple[tuple[TypedValue, ...], Kind | None]:
     """Typed values, read as what was asked for, or as the rest of what the turn before began.
 
@@ -132,5 +141,5 @@ def _values(
     before = goes_on(text, state)
     found = parse(text, expect=policy.expected_kind(state) or before, **options)
     known = policy.identifying(found, text, state)
-    values = with_parts(text, known, state, growing=growing)
+    values = with_parts(text, known, state, growing=growing, keyed=keyed)
     return values, before if values == known else None

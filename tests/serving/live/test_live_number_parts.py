@@ -20,7 +20,7 @@ def responder(tmp_path_factory: pytest.TempPathFactory) -> Replies:
     """The real one, with small engines."""
     folder = tmp_path_factory.mktemp("cache")
     fill_cache(folder)
-    return cast(Replies, Responder(toolbox(folder), KeywordTagger(rules=BANK_RULES), SCOPE))
+    return cast(Replies, Responder(toolbox(folder), KeywordTagger(rules=BANK_RULES), SCOPE, ask_survey=True))
 
 
 def said_in_turn(phone: Telephone, turns: int) -> None:
@@ -78,12 +78,29 @@ def test_figures_that_were_asked_for_are_heard_and_recorded(tmp_path: Path, resp
     assert loudest(phone) > 1_000
 
 
-@pytest.mark.parametrize("keys", ["1234", "12*34", "4111111111111111"])
-def test_keyed_digits_are_redacted(responder: Replies, keys: str) -> None:
-    phone = Telephone([], responder)
+def keyed(phone: Telephone, keys: str) -> None:
     phone.wait_for("listening")
     for key in keys + "#":
         phone.call.digit(key)
     phone.wait_for("speaking")
+
+
+@pytest.mark.parametrize("keys", ["1234", "12*34", "7", "12", "4111111111111111"])
+def test_keyed_digits_are_redacted(responder: Replies, keys: str) -> None:
+    phone = Telephone([], responder)
+    keyed(phone, keys)
     (turn,) = phone.hang_up()
     assert turn.text in {"<account>", "<card>"}
+
+
+def test_keyed_digits_that_were_asked_for_are_what_they_are(responder: Replies) -> None:
+    phone = Telephone(["what is the monthly payment", "bye", "yes"], responder)
+    said_in_turn(phone, 1)
+    keyed(phone, "5000")
+    keyed(phone, "60")
+    said_in_turn(phone, 2)
+    keyed(phone, "4")
+    turns = phone.hang_up()
+    assert [turn.text for turn in turns[1:3]] == ["5000", "60"]
+    assert turns[-1].text == "4"
+    assert phone.call.call.survey == 4
