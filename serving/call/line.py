@@ -10,6 +10,14 @@ from typing import Any, Protocol
 
 from serving.audio import Samples
 
+KEYS = frozenset("0123456789*#")
+"""Keys of a telephone."""
+KEYED = "#"
+"""Ends the text of a turn that was keyed; whoever reads it takes it off."""
+MOST_TYPED = 20_000
+"""Characters of a typed turn that are looked at, however it comes in; the call's own, lower limit answers
+politely."""
+
 
 class Line(Protocol):
     """What a call can do to its caller's line; a line that is gone takes everything and does nothing.

@@ -15,9 +15,9 @@ from serving.call.book import CallBook, share
 from serving.call.dialogue import no_longer_asked
 from serving.call.ears import Began, GoesOn, Noticed, Over
 from serving.call.faults import fault
-from serving.call.line import Line
+from serving.call.line import KEYED, KEYS, Line
 from serving.call.live_answers import LiveAnswers
-from serving.call.live_hearing import KEYS, LIVE_LIMIT_S, Hearing, Keys
+from serving.call.live_hearing import LIVE_LIMIT_S, Hearing, Keys
 from serving.call.live_news import LiveNews
 from serving.call.live_parts import Parts
 from serving.call.live_playout import LivePlayout
@@ -145,7 +145,7 @@ class LiveCall:
         self._dispatch(m.HungUp(self._scheduler.now(), broken=bool(why)), "broken" if why else "hung_up")
 
     def _keyed(self, keys: str) -> None:
-        self._dispatch(m.TextTyped(self._scheduler.now(), keys), "keyed")
+        self._dispatch(m.TextTyped(self._scheduler.now(), keys + KEYED), "keyed")
 
     # The machine
 

@@ -23,7 +23,6 @@ LIVE_LIMIT_S = 15.0
 KEYS_S = 2.0
 """Silence after which keyed digits are complete, seconds."""
 _MOST_KEYS = 64
-KEYS = frozenset("0123456789*#")
 
 
 class Hearing:
@@ -32,7 +31,7 @@ class Hearing:
     Args:
         ears: this call's own.
         rate: of the line, Hz.
-        recording: gets the caller's side, also of what is dropped.
+        recording: gets the caller's side; what the ears never got to is silenced in it.
         scheduler: the call's time and hands.
         notice: told of what the ears noticed.
         lost: told once when nothing can be heard any more.
@@ -62,6 +61,10 @@ class Hearing:
         self._behind_since: float | None = None
         self._watch: Timer | None = None
         self._latest = 0.0
+        self._heard_to = 0.0
+        """The end of what the ears have told all about."""
+        self._missed: tuple[float, float] | None = None
+        """What was dropped since then."""
         self.dropped = 0
         """Frames of 20 ms that came faster than they could be heard."""
 
@@ -82,9 +85,10 @@ class Hearing:
         self._frames.append(frame)
         self._seconds += clip.seconds
         while self._seconds > INBOUND_S and len(self._frames) > 1:
-            dropped = self._frames.popleft().clip.seconds
-            self._seconds -= dropped
-            self.dropped += max(1, round(dropped / FRAME_SECONDS))
+            dropped = self._frames.popleft()
+            self._seconds -= dropped.clip.seconds
+            self.dropped += max(1, round(dropped.clip.seconds / FRAME_SECONDS))
+            self._missed = (self._missed[0] if self._missed else dropped.start, dropped.end)
         self._listen()
 
     def _watch_for_silence(self) -> None:
@@ -131,10 +135,22 @@ class Hearing:
         self._scheduler.work("stt", lambda: self._ears.finish(over.utterance), done, LIVE_LIMIT_S)
 
     def close(self) -> None:
-        """Nothing more is heard."""
+        """Nothing more is heard; what has not been by now is not kept."""
         self._closed = True
+        self._silence_unheard()
         if not self._busy:
             self._ears.close()
+
+    def _silence_unheard(self) -> None:
+        """Nobody knows what was said in it."""
+        end = max(self._scheduler.now(), self._end or 0.0)
+        self._recording.mute_caller(self._heard_to, end)
+        self._missed = None
+
+    def _silence_missed(self) -> None:
+        if self._missed is not None:
+            self._recording.mute_caller(*self._missed)
+            self._missed = None
 
     def _listen(self) -> None:
         if self._busy or not self._frames:
@@ -143,14 +159,22 @@ class Hearing:
         self._frames.clear()
         self._seconds = 0.0
         self._busy = True
-        self._scheduler.work("ears", lambda: self._ears.hear(frames), self._heard, LIVE_LIMIT_S)
+        end = frames[-1].end
 
-    def _heard(self, noticed: list[Noticed] | None, error: Exception | None) -> None:
+        def done(noticed: list[Noticed] | None, error: Exception | None) -> None:
+            self._heard(noticed, error, end)
+
+        self._scheduler.work("ears", lambda: self._ears.hear(frames), done, LIVE_LIMIT_S)
+
+    def _heard(self, noticed: list[Noticed] | None, error: Exception | None, end: float) -> None:
         self._busy = False
         if noticed is None:
             self._closed = True
+            self._silence_unheard()
             self._lost(fault("vad", error) if error else "vad: nothing")
             return
+        self._silence_missed()
+        self._heard_to = end
         for item in noticed:
             if isinstance(item, Quiet):
                 self._scheduler.work("guess", item.recognise, _told_nobody, LIVE_LIMIT_S)
@@ -182,7 +206,7 @@ class Keys:
         self._timer: Timer | None = None
 
     def press(self, key: str) -> None:
-        """Take a key of `KEYS`."""
+        """Take a key of `serving.call.line.KEYS`."""
         if self._timer is not None:
             self._timer.cancel()
         if key == "#":

@@ -55,7 +55,7 @@ class LiveNews:
     def partial(self, turn: int, text: str, dialogue: DialogueState) -> None:
         """Words that are being heard; what cannot be redacted is not shown."""
         try:
-            words = redacted_words(text, dialogue).text if text else ""
+            words = redacted_words(text, dialogue, growing=True).text if text else ""
         except Exception as error:
             self._book.notes.debug("words are not shown: {}", fault("redaction", error))
             return

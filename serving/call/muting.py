@@ -2,7 +2,8 @@
 
 An utterance stays in the recording only when its words were recognised and hold neither digits of a card nor
 what says who is calling; words that were recognised unsurely must hold no number at all. Everything else (a
-caller who hangs up in the middle of a number, recognition that breaks) is silenced.
+caller who hangs up in the middle of a number, recognition that breaks) is silenced. Sound that never reached
+the ears is silenced where that is known (`live_hearing`).
 """
 
 from dataclasses import replace
@@ -10,9 +11,9 @@ from dataclasses import replace
 from serving.call.dialogue import DialogueState
 from serving.call.ears import Over
 from serving.call.recording import Recording
-from serving.call.understanding import unrecorded
-from serving.spoken import parse
-from serving.spoken.unfinished import Unfinished, unfinished
+from serving.call.understanding import left_open, unrecorded
+from serving.spoken.digit_runs import digits_alone
+from serving.spoken.unfinished import Unfinished
 
 _MARGIN_S = 0.02
 
@@ -30,6 +31,8 @@ class Muting:
         self._unclear: dict[int, Over] = {}
         self._begun: Unfinished | None = None
         """What the latest words left unfinished; the dialogue knows it only when they are answered."""
+        self._kept: list[Over] = []
+        """The latest utterances, if they were a digit or two: they count when more follow."""
 
     def began(self, at: float) -> None:
         """An utterance began."""
@@ -50,22 +53,31 @@ class Muting:
             sure: whether recognition was.
         """
         self._unclear.pop(over.utterance, None)
-        if text is None or self._secret(text, dialogue, sure=sure):
-            self._recording.mute_caller(over.began - _MARGIN_S, over.at + _MARGIN_S)
+        known = replace(dialogue, unfinished=self._begun or dialogue.unfinished)
+        if text is not None and not self._secret(text, known, sure=sure):
+            more = self._begun is not None and self._begun.bare
+            self._kept = [*self._kept, over] if more else []
+            return
+        self._mute(over)
+        if text is not None and digits_alone(text):
+            for part in self._kept:
+                self._mute(part)
+        self._kept = []
 
     def close(self, now: float) -> None:
         """The call is over: what was not understood by now will not be."""
         for over in self._unclear.values():
-            self._recording.mute_caller(over.began - _MARGIN_S, over.at + _MARGIN_S)
+            self._mute(over)
         if self._began is not None:
             self._recording.mute_caller(self._began - _MARGIN_S, now + _MARGIN_S)
         self._unclear.clear()
 
-    def _secret(self, text: str, dialogue: DialogueState, *, sure: bool) -> bool:
-        before = self._begun or dialogue.unfinished
+    def _mute(self, over: Over) -> None:
+        self._recording.mute_caller(over.began - _MARGIN_S, over.at + _MARGIN_S)
+
+    def _secret(self, text: str, known: DialogueState, *, sure: bool) -> bool:
         try:
-            values = parse(text, expect=before.kind if before else None)
-            self._begun = unfinished(text, values, before)
-            return (bool(values) and not sure) or unrecorded(text, replace(dialogue, unfinished=before))
+            values, self._begun = left_open(text, known)
+            return (values and not sure) or unrecorded(text, known)
         except Exception:
             return True

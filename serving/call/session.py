@@ -182,7 +182,7 @@ class CallSession:
                 sound, detector, recognition, self._clock, max_seconds=self._settings.max_utterance_s
             )
             heard = sound.take_heard()
-            if heard is not None:
+            if heard is not None and not utterance.recognition.failure:  # what was not heard is not kept
                 self._recording.caller(*heard)
             if utterance.started is None and not first and not utterance.recognition.failure:
                 utterance.recognition.cancel()
@@ -216,14 +216,19 @@ class CallSession:
         transcript = recognition.finish()
         now = self._turn.laps.mark("stt")
         if transcript is None:
+            self._silence(sound)
             self._fail(self._turn, recognition.failure)
             self._events.append(m.HearingFailed(now, utterance))
             return
         turn = self._turn
         turn.text, turn.confidence = self._book.cleaned(transcript.text), share(transcript.confidence)
-        if sound.started is not None and unrecorded(turn.text, self._dialogue):
-            self._recording.mute_caller(sound.started - FRAME_SECONDS, sound.ended + FRAME_SECONDS)
+        if unrecorded(turn.text, self._dialogue):
+            self._silence(sound)
         self._events.append(m.Heard(now, utterance, turn.text, turn.confidence))
+
+    def _silence(self, sound: Utterance) -> None:
+        if sound.started is not None:
+            self._recording.mute_caller(sound.started - FRAME_SECONDS, sound.ended + FRAME_SECONDS)
 
     # Answering
 

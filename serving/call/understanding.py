@@ -12,16 +12,19 @@ from serving.cache.signature import Signature
 from serving.call import policy
 from serving.call.clock import Laps
 from serving.call.dialogue import DialogueState, HeardTurn
+from serving.call.line import KEYED, KEYS
+from serving.call.number_parts import begun, goes_on, is_part, with_parts
 from serving.call.toolbox import Toolbox
 from serving.language.protocols import IntentTag, IntentTagger, UserTurn
 from serving.spoken import parse
 from serving.spoken.card_data import holds_card
-from serving.spoken.unfinished import unfinished
+from serving.spoken.unfinished import Unfinished
 from serving.spoken.values import Kind, TypedValue
 from serving.telemetry.redaction import Redacted, redact
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u02b9\uff07`\u00b4", "'"))
 """As many characters as before, so that spans stay."""
+_KEYED_WORDS = KEYS | {" "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,12 @@ def understand(
     turn: HeardTurn, state: DialogueState, tagger: IntentTagger, box: Toolbox, laps: Laps
 ) -> Understood:
     """Read a turn; each stage is marked in `laps`."""
-    text = turn.text.translate(_APOSTROPHES)
-    values = _values(text, state, currency=box.currency, today=box.today())
+    text, keyed = _said(turn.text.translate(_APOSTROPHES))
+    values, expecting = _values(text, state, keyed=keyed, currency=box.currency, today=box.today())
     laps.mark("parse")
     tag = tagger.tag(text)
     laps.mark("intent")
-    redacted = redact(text, values, known=state.placeholders, expecting=_goes_on(state))
+    redacted = redact(text, values, known=state.placeholders, expecting=expecting)
     key = box.signer.sign(text)
     facets = box.signer.lexicon.found(text)
     user = UserTurn(redacted.text, tag, redacted.values, facets, policy.task_of(tag, values, state.pending))
@@ -66,7 +69,7 @@ def understand(
         turns=(*state.turns, user),
         values=(*state.values, *redacted.values),
         placeholders=redacted.placeholders,
-        unfinished=unfinished(text, values, state.unfinished),
+        unfinished=begun(text, values, state),
     )
     laps.mark("redact")
     return Understood(
@@ -83,18 +86,20 @@ def understand(
     )
 
 
-def redacted_words(text: str, state: DialogueState) -> Redacted:
+def redacted_words(text: str, state: DialogueState, *, growing: bool = False) -> Redacted:
     """The words of a turn that nobody answered, fit for the record: what was asked for is known here too.
 
     Args:
         text: the true text.
         state: the dialogue before this turn.
+        growing: it is what was heard so far.
 
     Raises:
         Exception: words that cannot be redacted; they must not be kept.
     """
-    values = _values(text, state)
-    return redact(text, values, known=state.placeholders, expecting=_goes_on(state))
+    text, keyed = _said(text)
+    values, expecting = _values(text, state, growing=growing, keyed=keyed)
+    return redact(text, values, known=state.placeholders, expecting=expecting)
 
 
 def unrecorded(text: str, state: DialogueState) -> bool:
@@ -104,14 +109,37 @@ def unrecorded(text: str, state: DialogueState) -> bool:
         text: the true text, or what was heard of it so far.
         state: the dialogue before this turn.
     """
-    return state.identifying or holds_card(_values(text, state), text, state.unfinished)
+    values, _ = _values(text, state)
+    return state.identifying or is_part(text, state) or holds_card(values, text, state.unfinished)
 
 
-def _values(text: str, state: DialogueState, **options: Any) -> tuple[TypedValue, ...]:
-    """Typed values, read as what was asked for, or as the rest of what the turn before began."""
-    expect = policy.expected_kind(state) or _goes_on(state)
-    return policy.identifying(parse(text, expect=expect, **options), text, state)
+def left_open(text: str, state: DialogueState) -> tuple[bool, Unfinished | None]:
+    """Whether a turn holds any values, and what the next one will go on with.
+
+    Args:
+        text: the true text.
+        state: the dialogue before this turn.
+    """
+    values, _ = _values(text, state)
+    return bool(values), begun(text, values, state)
 
 
-def _goes_on(state: DialogueState) -> Kind | None:
-    return state.unfinished.kind if state.unfinished is not None else None
+def _said(text: str) -> tuple[str, bool]:
+    """The words of a turn, and whether they are keys."""
+    keyed = text.endswith(KEYED) and _KEYED_WORDS.issuperset(text)
+    return (text.replace(KEYED, "") if keyed else text), keyed
+
+
+def _values(
+    text: str, state: DialogueState, *, growing: bool = False, keyed: bool = False, **options: Any
+) -> tuple[tuple[TypedValue, ...], Kind | None]:
+    """Typed values, read as what was asked for, or as the rest of what the turn before began.
+
+    Returns:
+        The values, and what else `redact` is to look for.
+    """
+    before = goes_on(text, state)
+    found = parse(text, expect=policy.expected_kind(state) or before, **options)
+    known = policy.identifying(found, text, state)
+    values = with_parts(text, known, state, growing=growing, keyed=keyed)
+    return values, before if values == known else None

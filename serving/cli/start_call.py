@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-_LINE_CHARS = 20_000
-"""Most that is read of a typed line, as of a request over HTTP; the call's lower limit answers politely."""
 
 
 @app.command()
@@ -118,17 +116,19 @@ def _typed_lines(source: TextIO) -> Iterator[str]:
 
     A line that is longer than any turn is cut as it is read: somebody pasted a file.
     """
+    from serving.call.line import MOST_TYPED
+
     if isinstance(source, TextIOWrapper):
         source.reconfigure(errors="replace")  # a byte that is no text is a turn not understood
     while True:
         if source.isatty():
             sys.stderr.write("you> ")
             sys.stderr.flush()
-        line = rest = source.readline(_LINE_CHARS)
+        line = rest = source.readline(MOST_TYPED)
         if not line:
             return
         while rest and not rest.endswith("\n"):
-            rest = source.readline(_LINE_CHARS)
+            rest = source.readline(MOST_TYPED)
         yield line
 
 

@@ -22,7 +22,7 @@ from loguru import logger
 from pydantic import BaseModel, Field
 
 from serving.call.faults import fault
-from serving.call.line import Line
+from serving.call.line import MOST_TYPED, Line
 from serving.call.live_background import BackgroundState
 from serving.call.live_state import LiveSnapshot
 from serving.call.pools import WorkPools
@@ -51,8 +51,6 @@ from serving.telemetry.metrics import CONTENT_TYPE
 if TYPE_CHECKING:
     from serving.settings import Settings
 
-_MAX_TEXT = 20_000
-"""Characters of a request; the call's own, lower limit answers politely."""
 _HOUSEKEEPING_S = 30.0
 _ROUNDS_TO_SWEEP = 120
 """Housekeeping's rounds from one search for lost calls to the next: an hour."""
@@ -75,7 +73,7 @@ class Opening(BaseModel):
 class TypedTurn(BaseModel):
     """Body of a turn."""
 
-    text: Annotated[str, Field(max_length=_MAX_TEXT)]
+    text: Annotated[str, Field(max_length=MOST_TYPED)]
 
 
 def create_app(

@@ -24,10 +24,17 @@ class Unfinished:
     Attributes:
         kind: what to expect of the next turn.
         digits: what was given so far, over all turns; empty for words.
+        bare: nothing said what the digits are.
     """
 
     kind: Kind
     digits: str = ""
+    bare: bool = False
+
+    @property
+    def maybe_whole(self) -> bool:
+        """Whether there are digits enough for a number that needs no more."""
+        return _is_whole(self.kind, self.digits)
 
     def __repr__(self) -> str:
         return f"Unfinished({self.kind}, {len(self.digits)} digits)"

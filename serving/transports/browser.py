@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from serving.audio import SPEECH_RATE, Samples
+from serving.call.line import KEYS, MOST_TYPED
 from serving.plain import plain
 from serving.transports.inbound import (
     DIGIT_EVERY_S,
     DIGITS_AT_ONCE,
-    KEYS,
     MAX_BAD,
     MAX_CALLER,
     MAX_MARK,
@@ -41,8 +41,6 @@ from serving.transports.outbox import Outbox
 
 PIECE = SPEECH_RATE // 10
 """Samples of one binary message at most: what is in flight when the caller interrupts is short."""
-MAX_TEXT = 20_000
-"""Characters of a typed turn that are looked at; the call's own, lower limit answers politely."""
 
 
 class BrowserReader:
@@ -107,7 +105,7 @@ class BrowserReader:
         return (Opened(caller),)
 
     def _text(self, event: Mapping[str, Any], now: float) -> tuple[Inbound, ...]:
-        text = words(event.get("text"), MAX_TEXT)
+        text = words(event.get("text"), MOST_TYPED)
         if not self._texts.take(1, now):
             raise UnusableError("texts come too fast")
         return (Typed(text),)

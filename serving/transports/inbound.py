@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from serving.audio import Samples
 
-KEYS = frozenset("0123456789*#")
 MAX_MESSAGE = 65_536
 """Bytes or characters of one message; a larger one is refused unread."""
 MAX_BAD = 50

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from serving.audio import Samples
+from serving.call.line import KEYS
 from serving.transports.inbound import (
-    KEYS,
     MAX_BAD,
     MAX_CALLER,
     MAX_MARK,

@@ -7,11 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
 from loguru import logger
 
+from serving.audio import read_wav_channels
 from serving.call.generation import execute
 from serving.call.record import Decision
+from serving.errors import EngineError
 from serving.language.protocols import TextDelta, ToolCall
 from serving.settings import Settings
 from serving.telemetry.logs import LOG_FILE, configure_logs
@@ -203,6 +206,22 @@ def test_words_that_break_the_redaction_are_not_kept(bank: Bank, monkeypatch: py
     (turn,) = bank.call([spoken(0.5)], stt=ToldStt([("4111 1111 1111 1111", 0.1)])).turns
     assert turn.text == ""
     assert "redaction: RecursionError" in turn.error
+
+
+@pytest.mark.parametrize("told", [["hello", EngineError("broken")], ["hello", "4111"]])
+def test_sound_that_was_not_understood_or_is_a_part_of_a_number_is_not_kept(
+    bank: Bank, told: list[Told]
+) -> None:
+    told = [*told, "one one one", "one one one one"]
+    call = bank.call(
+        [spoken(1.0) for _ in told], stt=ToldStt(told, bank.counter), tts=HummingTts(bank.counter)
+    )
+    assert call.recording is not None
+    caller, _ = read_wav_channels(Path(call.recording))
+    voiced = np.abs(caller.samples.astype(np.int32)) > 1_000
+    first = int(np.flatnonzero(voiced)[0])
+    assert not voiced[first + caller.rate * 3 // 2 :].any()
+    assert voiced[first : first + caller.rate].any()
 
 
 def test_no_approved_wording_looks_like_personal_data() -> None:
