@@ -1,19 +1,16 @@
 """`voicebot`: the demo, the flows by hand, the data's checker, the one command that downloads weights."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from serving.cli.console import command_errors, print_json, print_table, rich_console
+from flows.cli_circle import add_circle_commands
+from flows.entry import AsJson
+from flows.entry import entry as _entry
+from flows.entry import show as _show
+from serving.cli.console import command_errors, print_json, rich_console
 from serving.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from serving.settings import Settings
 
 app = typer.Typer(
     name="voicebot",
@@ -22,28 +19,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-
-@contextmanager
-def _entry(*, as_json: bool = False, hub: bool = False) -> Iterator[tuple["Settings", "Console"]]:
-    """What every command that runs a flow begins with: settings, offline environment, logs, a display."""
-    with command_errors():
-        from flows.environment import go_offline
-        from serving.settings import Settings
-        from serving.telemetry.logs import configure_logs
-
-        settings = Settings.load()
-        go_offline(settings, hub=hub)
-        configure_logs(settings)
-        console = rich_console()
-        console.quiet = as_json
-        from flows.display import ProgressDisplay
-        from flows.progress import reporting
-
-        with ProgressDisplay(console) as display, reporting(display):
-            yield settings, console
 
 
 @app.command()
@@ -203,6 +178,9 @@ def report_kpis(
         _show("KPIs", run(window_days), as_json=as_json)
 
 
+add_circle_commands(app)
+
+
 @app.command("check-data")
 def check_data(as_json: AsJson = False) -> None:
     """Check the project's own data; lists every problem. Exit codes: 0 sound, 1 problems."""
@@ -243,24 +221,6 @@ def fetch_models(
             voice=voice,
             mirror=mirror,
         )
-
-
-def _show(title: str, outcome: Any, *, as_json: bool) -> None:
-    from serving.plain import plain
-
-    facts = plain(outcome)
-    if as_json:
-        print_json(facts)
-        return
-    print_table(title, ["", "value"], [(key.replace("_", " "), _cell(value)) for key, value in facts.items()])
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, dict):
-        return "\n".join(f"{key}: {_cell(item)}" for key, item in value.items())
-    return "-" if value is None else str(value)
 
 
 def _pairs(items: list[str]) -> dict[str, str]:
