@@ -54,9 +54,11 @@ class TrainRequest(BaseModel):
         return check_name(name)
 
     def is_own(self, settings: Settings) -> bool:
-        """Whether the data are the project's own intents."""
-        own = settings.data / "intents"
-        return not self.dataset or Path(self.dataset).resolve() == own.resolve()
+        """Whether the data are the project's own intents, or a version of them with reviewed utterances."""
+        from training.lineage import descends_from
+
+        own, given = settings.data / "intents", Path(self.dataset)
+        return not self.dataset or given.resolve() == own.resolve() or descends_from(given, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,8 @@ def _trained_before(bundle: Path, base_sha256: str) -> bool:
 @task(cache_policy=NO_CACHE)
 def log_runs(request: TrainRequest, facts: DataFacts, bundle: Path) -> tuple[str, str]:
     """Log the frozen baseline and the adapter as runs of their own; returns their ids, adapter first."""
+    from training.lineage import lineage_of
+
     settings = Settings.load()
     metrics = json.loads((bundle / "metrics.json").read_text(encoding="utf-8"))
     tags = {
@@ -189,6 +193,8 @@ def log_runs(request: TrainRequest, facts: DataFacts, bundle: Path) -> tuple[str
         "dataset.labels": str(facts.labels),
         "seed": str(request.seed),
     }
+    if lineage := lineage_of(request.dataset):
+        tags |= lineage.tags()
     with tracked_run(settings, Experiment.ADAPTERS, "frozen-baseline", {**tags, "kind": "baseline"}) as run:
         baseline = metrics["baseline"]
         run.log_params({"head": "logistic regression", "C": metrics["config"]["logreg_c"]})
