@@ -32,6 +32,7 @@ class DriftOutcome:
         verdict: `stable`, `drifted` or `not enough`.
         drifted: the measures that did.
         figures: each measure with its interval; None where there was not enough to judge.
+        estimates: the same without interval, for machines.
         turns: turns that were compared, of `calls` calls.
         left_out: turns that were not, by reason.
         page: the report, with its plot beside it.
@@ -42,6 +43,7 @@ class DriftOutcome:
     verdict: str
     drifted: tuple[str, ...]
     figures: dict[str, str | None]
+    estimates: dict[str, float | None]
     turns: int
     calls: int
     left_out: dict[str, int]
@@ -72,6 +74,10 @@ def compare_week(name: str, window_days: int, dataset: str) -> DriftOutcome:
         verdict=found.verdict.value,
         drifted=found.drifted,
         figures={item.name: str(item.interval) if item.interval else None for item in found.measures},
+        estimates={
+            item.name.replace(" (PSI)", " psi"): item.interval.estimate if item.interval else None
+            for item in found.measures
+        },
         turns=found.turns,
         calls=found.calls,
         left_out={
@@ -90,7 +96,7 @@ def log_drift(outcome: DriftOutcome) -> None:
     tags = {"adapter": outcome.adapter, "verdict": outcome.verdict}
     finished = f"The drift page {outcome.page} is written"
     with tracked_run(Settings.load(), Experiment.DRIFT, "watch-drift", tags, finished=finished) as run:
-        run.log_metrics({"turns": outcome.turns, "calls": outcome.calls})
+        run.log_metrics({"turns": outcome.turns, "calls": outcome.calls, **outcome.estimates})
         run.log_files(outcome.page.parent, "report")
         run.log_json("drift.json", asdict(outcome) | {"page": outcome.page.name})
 

@@ -1,11 +1,13 @@
 """Utterances out to reviewers and back: what never leaves, what a reviewer may change, what training gets."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -211,7 +213,7 @@ def test_a_write_that_fails_leaves_no_part_of_a_file(
     monkeypatch.setattr("serving.files.sync", full)
     with pytest.raises(UnavailableError, match="No space left"):
         exported(call("a", "where is my card"), out=tmp_path / "out" / "mine.jsonl")
-    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+    assert not list(tmp_path.glob("out/*"))
     assert not list((tmp_path / "var" / "reviews").iterdir())
 
 
@@ -262,6 +264,34 @@ def test_a_version_trains_the_model_of_the_own_intents_and_other_data_do_not(
     assert TrainRequest(dataset=str(found.dataset)).is_own(bank)
     (found.dataset / "lineage.json").rename(found.dataset / "gone")
     assert not TrainRequest(dataset=str(found.dataset)).is_own(bank)
+
+
+def test_a_training_run_is_tagged_with_the_exports_behind_its_data(
+    bank: Settings, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import train_adapter
+
+    tags: list[dict[str, str]] = []
+
+    @contextmanager
+    def tracked(_settings: object, _experiment: object, _name: str, given: dict[str, str]) -> Iterator[Mock]:
+        tags.append(given)
+        yield Mock(run_id="run")
+
+    baseline, training = ({"trained_parameters": 1, "seconds": 1, "epochs": 1, "steps": 1, "log": []},) * 2
+    metrics = {"config": {"logreg_c": 1}, "baseline": baseline, "training": training, "results": {}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    monkeypatch.setattr(train_adapter, "tracked_run", tracked)
+    facts = train_adapter.DataFacts("intents", "0" * 64, 2, 4, 2, 2, own=True, key="key")
+    found = brought_in(bank, review(file, {"it has not come": "card_arrival"}))
+    for dataset in (str(found.dataset), ""):
+        train_adapter.log_runs.fn(TrainRequest(dataset=dataset), facts, tmp_path)
+    assert [item.get("lineage.exports") for item in tags] == [
+        found.export_sha256,
+        found.export_sha256,
+        None,
+        None,
+    ]
 
 
 def test_a_version_that_was_changed_by_hand_is_refused(bank: Settings, file: Path) -> None:
