@@ -1,20 +1,15 @@
 """`voicebot`: the demo, the flows by hand, the data's checker, the one command that downloads weights."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from flows.cli_circle import add_circle_commands
 from flows.dialogue_cli import register as register_dialogue_commands
-from serving.cli.console import command_errors, print_json, print_table, rich_console
+from flows.entry import AsJson, entry, show
+from serving.cli.console import command_errors, print_json, rich_console
 from serving.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from serving.settings import Settings
 
 app = typer.Typer(
     name="voicebot",
@@ -24,37 +19,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Change the recipe, such as balance=loss."),
 ]
 
 
-@contextmanager
-def _entry(*, as_json: bool = False, hub: bool = False) -> Iterator[tuple["Settings", "Console"]]:
-    """What every command that runs a flow begins with: settings, offline environment, logs, a display."""
-    with command_errors():
-        from flows.environment import go_offline
-        from serving.settings import Settings
-        from serving.telemetry.logs import configure_logs
-
-        settings = Settings.load()
-        go_offline(settings, hub=hub)
-        configure_logs(settings)
-        console = rich_console()
-        console.quiet = as_json
-        from flows.display import ProgressDisplay
-        from flows.progress import reporting
-
-        with ProgressDisplay(console) as display, reporting(display):
-            yield settings, console
-
-
 @app.command()
 def demo() -> None:
     """Run the whole circle once: train, promote, build the cache, take a call, evaluate, report."""
-    with _entry() as (settings, console):
+    with entry() as (settings, console):
         from flows.demo import run_demo
 
         run_demo(settings, console)
@@ -88,7 +62,7 @@ def train(
     from training.config import read_changes
     from training.sources import is_hub_name
 
-    with _entry(as_json=as_json, hub=is_hub_name(dataset)) as (settings, _console):
+    with entry(as_json=as_json, hub=is_hub_name(dataset)) as (settings, _console):
         changes = read_changes(change or [])
         if test is not None or seeds > 1:
             from flows.recipe import report_recipe
@@ -101,7 +75,7 @@ def train(
         from flows.training_inputs import TrainRequest
 
         request = TrainRequest(dataset=dataset, preset=preset, name=name, changes=changes)
-        _show("Trained", train_adapter(request), as_json=as_json)
+        show("Trained", train_adapter(request), as_json=as_json)
 
 
 @app.command()
@@ -123,7 +97,7 @@ def sweep(
     from training.config import read_values
     from training.sources import is_hub_name
 
-    with _entry(as_json=as_json, hub=is_hub_name(dataset)):
+    with entry(as_json=as_json, hub=is_hub_name(dataset)):
         from flows.sweep_adapters import SweepRequest, sweep_adapters
 
         recipe(preset)  # an unknown one is said before anything starts
@@ -135,7 +109,7 @@ def sweep(
             seed=seed,
             jobs=jobs,
         )
-        _show("Sweep", sweep_adapters(request), as_json=as_json)
+        show("Sweep", sweep_adapters(request), as_json=as_json)
 
 
 @app.command()
@@ -153,12 +127,12 @@ def promote(
 
     Exit codes: 0 promoted (or would be), 1 the gate refused.
     """
-    with _entry(as_json=as_json):
+    with entry(as_json=as_json):
         from flows.promote_adapter import promote_adapter
 
         waivers = _pairs(waive or [])
         outcome = promote_adapter(name, version, reason, waivers or None, dry_run)
-        _show("Promotion", outcome, as_json=as_json)
+        show("Promotion", outcome, as_json=as_json)
 
 
 @app.command()
@@ -168,10 +142,10 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Swap champion and previous through the flow; `adapter-control rollback` does it without Prefect."""
-    with _entry(as_json=as_json):
+    with entry(as_json=as_json):
         from flows.promote_adapter import rollback_adapter
 
-        _show("Rollback", {"champion": rollback_adapter(name, reason)}, as_json=as_json)
+        show("Rollback", {"champion": rollback_adapter(name, reason)}, as_json=as_json)
 
 
 @app.command("build-cache")
@@ -183,10 +157,10 @@ def build_cache(
     as_json: AsJson = False,
 ) -> None:
     """Fill the semantic cache of an adapter's scope from the approved knowledge."""
-    with _entry(as_json=as_json):
+    with entry(as_json=as_json):
         from flows.build_cache_index import build_cache_index
 
-        _show("Cache", build_cache_index(name, ref), as_json=as_json)
+        show("Cache", build_cache_index(name, ref), as_json=as_json)
 
 
 @app.command("evaluate-speech")
@@ -198,10 +172,10 @@ def evaluate_speech(
     as_json: AsJson = False,
 ) -> None:
     """WER of the recorded scripted calls and predicted MOS of the bot's speech."""
-    with _entry(as_json=as_json):
+    with entry(as_json=as_json):
         from flows.evaluate_speech import evaluate_speech as run
 
-        _show("Speech", run(max_clips=clips, round_trip=round_trip), as_json=as_json)
+        show("Speech", run(max_clips=clips, round_trip=round_trip), as_json=as_json)
 
 
 @app.command()
@@ -214,10 +188,10 @@ def wer(
     as_json: AsJson = False,
 ) -> None:
     """WER of the configured speech-to-text on recorded clips, with interval."""
-    with _entry(as_json=as_json) as (settings, _console):
+    with entry(as_json=as_json) as (settings, _console):
         from flows.evaluate_speech import wer_of_folder
 
-        _show("WER", wer_of_folder(settings, clips, transcripts, lm_text), as_json=as_json)
+        show("WER", wer_of_folder(settings, clips, transcripts, lm_text), as_json=as_json)
 
 
 @app.command("cache-pairs")
@@ -228,7 +202,7 @@ def cache_pairs(
     as_json: AsJson = False,
 ) -> None:
     """Replay the labelled question pairs through the cache's rule: right and wrong reuse by kind."""
-    with _entry(as_json=as_json) as (settings, _console):
+    with entry(as_json=as_json) as (settings, _console):
         from flows.cache_pairs import report_pairs
 
         report_pairs(settings, threshold, as_json=as_json)
@@ -240,10 +214,14 @@ def report_kpis(
     as_json: AsJson = False,
 ) -> None:
     """Write the KPI page and CSV files from the call records."""
-    with _entry(as_json=as_json):
+    with entry(as_json=as_json):
         from flows.report_kpis import report_kpis as run
 
-        _show("KPIs", run(window_days), as_json=as_json)
+        show("KPIs", run(window_days), as_json=as_json)
+
+
+add_circle_commands(app)
+register_dialogue_commands(app)
 
 
 @app.command("check-data")
@@ -279,7 +257,7 @@ def check_labels(
     """
     from training.sources import is_hub_name
 
-    with _entry(as_json=as_json, hub=is_hub_name(dataset)) as (settings, _console):
+    with entry(as_json=as_json, hub=is_hub_name(dataset)) as (settings, _console):
         from flows.label_check import check_labels as run
         from flows.label_check import show_doubts
 
@@ -314,27 +292,6 @@ def fetch_models(
             voice=voice,
             mirror=mirror,
         )
-
-
-register_dialogue_commands(app)
-
-
-def _show(title: str, outcome: Any, *, as_json: bool) -> None:
-    from serving.plain import plain
-
-    facts = plain(outcome)
-    if as_json:
-        print_json(facts)
-        return
-    print_table(title, ["", "value"], [(key.replace("_", " "), _cell(value)) for key, value in facts.items()])
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, dict):
-        return "\n".join(f"{key}: {_cell(item)}" for key, item in value.items())
-    return "-" if value is None else str(value)
 
 
 def _pairs(items: list[str]) -> dict[str, str]:

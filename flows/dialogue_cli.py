@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flows.entry import AsJson
 from serving.cli.console import command_errors, print_json, print_table
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def register(app: typer.Typer) -> None:

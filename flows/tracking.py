@@ -30,6 +30,7 @@ class Experiment(StrEnum):
     CACHE = "voicebot/cache"
     SPEECH = "voicebot/speech"
     KPI = "voicebot/kpi"
+    DRIFT = "voicebot/drift"
 
 
 @dataclass(slots=True)

@@ -174,6 +174,8 @@ def _trained_before(bundle: Path, base_sha256: str) -> bool:
 @task(cache_policy=NO_CACHE)
 def log_runs(request: TrainRequest, facts: DataFacts, bundle: Path) -> tuple[str, str]:
     """Log the frozen baseline and the adapter as runs of their own; returns their ids, adapter first."""
+    from training.lineage import lineage_of
+
     settings = Settings.load()
     metrics = json.loads((bundle / "metrics.json").read_text(encoding="utf-8"))
     tags = {
@@ -182,6 +184,8 @@ def log_runs(request: TrainRequest, facts: DataFacts, bundle: Path) -> tuple[str
         "dataset.labels": str(facts.labels),
         "seed": str(request.seed),
     }
+    if lineage := lineage_of(request.dataset):
+        tags |= lineage.tags()
     with tracked_run(settings, Experiment.ADAPTERS, "frozen-baseline", {**tags, "kind": "baseline"}) as run:
         baseline = metrics["baseline"]
         run.log_params({"head": "logistic regression", "C": metrics["config"]["logreg_c"]})

@@ -40,9 +40,11 @@ class TrainRequest(BaseModel):
         return check_name(name)
 
     def is_own(self, settings: Settings) -> bool:
-        """Whether the data are the project's own intents."""
-        own = settings.data / "intents"
-        return not self.dataset or Path(self.dataset).resolve() == own.resolve()
+        """Whether the data are the project's own intents, or a version of them with reviewed utterances."""
+        from training.lineage import descends_from
+
+        own, given = settings.data / "intents", Path(self.dataset)
+        return not self.dataset or given.resolve() == own.resolve() or descends_from(given, own)
 
 
 def training_inputs(request: TrainRequest) -> "tuple[SentenceEncoder, Splits, TrainConfig]":

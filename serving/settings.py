@@ -156,6 +156,10 @@ class Settings(BaseSettings):
     require_signed_adapters: bool = False
     """Neither promote nor serve an adapter without a valid signature."""
 
+    training_consent: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    """Where callers consent to the use of their words for training, such as `Terms 2026-11, section 7`; it is
+    written into every export. Without it none is made."""
+
     # Server
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)

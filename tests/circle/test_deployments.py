@@ -105,6 +105,7 @@ def test_the_schedules_of_prefect_yaml_are_active(deployments: dict[str, dict[st
         "build-cache-index/daily": "0 4 * * *",
         "evaluate-speech/weekly": "0 5 * * 0",
         "report-kpis/daily": "30 6 * * *",
+        "watch-drift/weekly": "0 7 * * 1",
     }
     assert all(schedule["active"] for item in deployments.values() for schedule in item["schedules"])
 
@@ -116,6 +117,14 @@ def test_a_promotion_triggers_the_cache_build(
     (automation,) = [item for item in found if "adapter.promoted" in item["trigger"]["expect"]]
     assert automation["enabled"]
     assert automation["actions"][0]["deployment_id"] == deployments["build-cache-index/daily"]["id"]
+
+
+def test_drift_triggers_training(server: dict[str, str], deployments: dict[str, dict[str, Any]]) -> None:
+    found = httpx.post(f"{server['PREFECT_API_URL']}/automations/filter", json={}).json()
+    (automation,) = [item for item in found if "intents.drifted" in item["trigger"]["expect"]]
+    assert automation["enabled"]
+    assert automation["trigger"]["match"] == {"prefect.resource.id": "adapter.banking-lora"}
+    assert automation["actions"][0]["deployment_id"] == deployments["train-adapter/nightly"]["id"]
 
 
 def test_parameters_of_a_deployment_are_described_for_whoever_starts_it(
