@@ -28,6 +28,8 @@ def data_sets() -> dict[str, Dataset]:
 
 @pytest.mark.benchmark(group="labels that are probably wrong")
 def test_flipped_labels_are_found(benchmark: Any) -> None:
+    if benchmark.disabled:
+        pytest.skip("minutes of measurement; what must hold is in tests/training/test_label_noise.py")
     table = []
 
     def measure() -> None:

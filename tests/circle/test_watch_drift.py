@@ -61,14 +61,16 @@ def test_a_week_that_drifted_is_announced_and_one_that_did_not_is_not(
     circle: Circle, sent: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     from flows.watch_drift import DRIFTED, watch_drift
+    from serving.adapters.registry import AdapterRegistry
 
+    champion = AdapterRegistry.from_settings(circle.settings).get("banking-lora").label
     url = f"sqlite:///{tmp_path / 'calls.db'}"
     assert watch_drift().verdict == "not enough"
-    take_calls(url, "banking-lora/1", ASKED, 120)
+    take_calls(url, champion, ASKED, 120)
     steady = watch_drift()
     assert (steady.verdict, steady.turns, steady.calls, steady.event, sent) == ("stable", 480, 120, False, [])
     (tmp_path / "calls.db").unlink()
-    take_calls(url, "banking-lora/1", ("mortgage_strike", *ASKED), 120)
+    take_calls(url, champion, ("mortgage_strike", *ASKED), 120)
     moved = watch_drift()
     assert (moved.verdict, moved.drifted, moved.event) == ("drifted", (INTENTS,), True)
     assert "mortgage_strike" in moved.page.read_text(encoding="utf-8")
