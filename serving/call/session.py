@@ -5,6 +5,7 @@ answer from the responder. Whatever breaks outside of it (an engine, an observer
 sentence, never the call. It is written for callers who wait for the bot to finish: files, scripts, text.
 """
 
+import math
 import uuid
 from collections import deque
 from datetime import UTC, datetime
@@ -172,11 +173,11 @@ class CallSession:
         assert self._engines.vad is not None
         assert self._engines.stt is not None
         detector = SpeechDetector(self._engines.vad, self._endpointing)
-        sound = Line(clip, self._clock.now() + CALLER_PAUSE_S, self._settings.end_of_turn_silence_s)
+        sound = Line(clip, self._line_begins(), self._settings.end_of_turn_silence_s)
         first = True
         while not self.ended and (first or sound.remaining):
             if not first:
-                sound.shift_to(self._clock.now() + CALLER_PAUSE_S)
+                sound.shift_to(self._line_begins())
             recognition = Recognition(self._engines.stt, self._engines.patience)
             utterance = listen(
                 sound, detector, recognition, self._clock, max_seconds=self._settings.max_utterance_s
@@ -189,6 +190,10 @@ class CallSession:
                 return
             first = False
             self._hear_utterance(utterance, self._engines.stt.info.name)
+
+    def _line_begins(self) -> float:
+        """When the next sound begins: with a frame of the call, so that a replay cuts it the same way."""
+        return math.ceil((self._clock.now() + CALLER_PAUSE_S) / FRAME_SECONDS) * FRAME_SECONDS
 
     def _hear_utterance(self, utterance: Utterance, engine: str) -> None:
         self._utterance = utterance

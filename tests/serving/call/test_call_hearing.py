@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.audio import AudioClip, concatenate, read_wav_channels, silence, write_wav
+from serving.audio import FRAME_SECONDS, AudioClip, concatenate, read_wav_channels, silence, write_wav
 from serving.call.caller import CallerLine
 from serving.call.clock import FileClock
 from serving.call.hearing import Line, Recognition, listen
@@ -14,6 +14,7 @@ from serving.call.machine import Ending
 from serving.call.patience import Patience
 from serving.call.ports import Engines
 from serving.call.record import Decision
+from serving.call.recording import Recording
 from serving.errors import EngineError, InvalidInputError, RefusedError
 from serving.speech.protocols import Transcript
 from serving.speech.vad import EndpointSettings, SpeechDetector
@@ -270,3 +271,14 @@ def test_speech_that_ends_with_the_sound_ends_where_it_was_last_heard(bank: Bank
     recognition = Recognition(ToldStt(["hello"]), Patience(9.0))
     utterance = listen(Line(loud(1.0), 0.0, 0.7), detector, recognition, FileClock(), max_seconds=9.0)
     assert utterance.ended == pytest.approx(1.0, abs=0.07)
+
+
+def test_every_sound_begins_with_a_frame_of_the_call_so_that_a_replay_cuts_it_alike(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[float] = []
+    monkeypatch.setattr("serving.call.session.CALLER_PAUSE_S", 0.4133)
+    monkeypatch.setattr(Recording, "caller", lambda _self, start, _clip: began.append(start))
+    bank.call([spoken(0.8, 1.2), spoken(0.7)], stt=ToldStt(["hello", "what is the fee", "bye"]))
+    assert len(began) == 3
+    assert began == pytest.approx([round(start / FRAME_SECONDS) * FRAME_SECONDS for start in began], abs=1e-9)
