@@ -30,7 +30,7 @@ from serving.transports.twilio import TwilioLine, TwilioReader
 PAGE = Path(__file__).parent / "page"
 _RETRY_S = "30"
 _TURN_AWAY_S = 5.0
-"""For a socket to take the word that it is not carried, seconds."""
+"""For a socket to open, or to take the word that it is not carried, seconds."""
 TWILIO_TIMES = Times(idle_s=10.0)
 """Twilio sends sound fifty times a second, also of a silent caller."""
 
@@ -126,7 +126,12 @@ async def _carry(
         return live.open(line, call_id, opened.caller)
 
     try:
-        await socket.accept()
+        try:
+            async with asyncio.timeout(_TURN_AWAY_S):
+                await socket.accept()
+        except GONE:
+            logger.info("a caller was gone before the line was open")
+            return
         carried = CallSocket(socket, reader, make_line, open_call, times)
         live.carry(call_id, carried)
         with logger.contextualize(call=call_id):
