@@ -1,4 +1,4 @@
-"""Typed calls over HTTP: what a request may hold, one turn at a time, and a port that is taken."""
+"""Typed calls over HTTP: what a request may hold, one turn at a time, and how well the server is."""
 
 import asyncio
 import contextlib
@@ -18,10 +18,9 @@ from serving.call.live_background import BackgroundState
 from serving.call.live_memory import MemoryLiveState
 from serving.call.session import CallSession
 from serving.call.store import CallStore
-from serving.errors import RefusedError, UnavailableError
+from serving.errors import RefusedError
 from serving.language.protocols import LlmEvent, LlmRequest, TextDelta
 from serving.services import orchestrator
-from serving.services.listening import place_of
 from serving.services.live_calls import LiveCalls
 from serving.services.open_calls import OpenCalls
 from serving.settings import Settings
@@ -328,47 +327,6 @@ def test_a_server_that_drains_says_so_whatever_else_is_wrong(watched: Watched) -
     watched.answers["redis"] = False
     watched.live.drain()
     assert watched.told() == ("draining", 503, "The server is draining.")
-
-
-# The port
-
-
-NO_HOSTS = ({"host": "256.1.1.1"}, {"host": "a..b"}, {"host": "203.0.113.7"}, {"host": "2001:db8::1"})
-
-
-@pytest.mark.parametrize("change", [{}, *NO_HOSTS], ids=str)
-def test_an_address_that_cannot_be_had_is_told_before_anything_is_loaded(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
-) -> None:
-    def load(*_arguments: object, **_options: object) -> None:
-        raise AssertionError("models were loaded")
-
-    monkeypatch.setattr(orchestrator, "Runtime", load)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(UnavailableError) as caught:
-            orchestrator.serve(settings.model_copy(update={"port": port, **change}))
-    assert str(port) in caught.value.message
-    wrong, right = ("VOICEBOT_PORT", "VOICEBOT_HOST") if change else ("VOICEBOT_HOST", "VOICEBOT_PORT")
-    assert right in caught.value.advice
-    assert wrong not in caught.value.advice
-    assert caught.value.exit_code == 4
-
-
-@pytest.mark.parametrize(
-    ("host", "family", "reached"),
-    [
-        ("127.0.0.1", socket.AF_INET, "127.0.0.1"),
-        ("0.0.0.0", socket.AF_INET, "127.0.0.1"),
-        ("::1", socket.AF_INET6, "[::1]"),
-        ("::", socket.AF_INET6, "[::1]"),
-    ],
-)
-def test_the_place_of_a_socket_is_one_that_this_machine_reaches(
-    host: str, family: socket.AddressFamily, reached: str
-) -> None:
-    with socket.create_server((host, 0), family=family) as listener:
-        assert place_of(listener) == f"{reached}:{listener.getsockname()[1]}"
 
 
 def test_a_free_port_is_given_to_the_server_with_its_socket(

@@ -1,232 +1,26 @@
-"""Utterances out to reviewers and back: what never leaves, what a reviewer may change, what training gets."""
+"""Utterances back from reviewers: what a reviewer may change, and what training gets."""
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.train_adapter import TrainRequest
-from flows.utterances import ExportOutcome, ImportOutcome, export_for_review, import_review
-from serving.call.machine import Ending
-from serving.call.record import CallRecord, Decision, TurnRecord, Unrecorded
-from serving.call.store import CallStore
-from serving.errors import IntegrityError, InvalidInputError, MissingError, RefusedError, UnavailableError
+from flows.utterances import ExportOutcome, ImportOutcome, import_review
+from serving.errors import IntegrityError, InvalidInputError, MissingError
 from serving.settings import Settings
 from tests.properties import examples
+from tests.training.reviews.exports import CONSENT, call, review, rows
 from training.lineage import lineage_of
 from training.reviewed import only_hides
 from training.row_files import read_csv
 from training.sources import load_splits
-from training.utterances import export_utterances
-
-NOW = datetime.now(UTC)
-CONSENT = "Terms 2026-11, section 7"
-INTENTS = {
-    "card_arrival": {
-        "train": ["when will my card come", "my card is not here yet"],
-        "validate": ["has the card been sent"],
-        "test": ["where is the card that i ordered"],
-    },
-    "lost_or_stolen_card": {
-        "train": ["i lost my card", "somebody stole my wallet"],
-        "validate": ["my card is gone"],
-        "test": ["block the card it was stolen"],
-    },
-}
-PERSONAL = (
-    "my card number is 4111 1111 1111 1111",
-    "my name is margaret thatcher",
-    "write to jane.roe@example.com please",
-    "call me on +1 555 010 0199",
-    "i was born on 4 march 1961",
-    "my pin is 4921",
-    "i live at 221 baker street",
-)
-
-
-def call(name: str, *said: str | tuple[str, float], unrecorded: Unrecorded | None = Unrecorded.OFF,
-         ended: bool = True, ago: timedelta = timedelta(hours=2)) -> CallRecord:  # fmt: skip
-    began = NOW - ago
-    turns = []
-    for index, words in enumerate(said, start=1):
-        text, sure = (words, 0.5) if isinstance(words, str) else words
-        turns.append(
-            TurnRecord(
-                call_id=name, index=index, started_at=began, text=text, stt_engine="typed", confidence=1.0,
-                audio_s=0.0, decision=Decision.ANSWER, answer="", spoken="", interrupted=False, stages={},
-                voice_to_voice_s=None, reply_s=0.0, intent="card_arrival", intent_probability=sure,
-                intent_version="banking-lora/1",
-            )
-        )  # fmt: skip
-    return CallRecord(
-        name, began, "console", "banking-lora/1", "scope", {}, ended_at=began if ended else None,
-        ending=Ending.COMPLETED if ended else None, unrecorded=unrecorded, turns=tuple(turns),
-    )  # fmt: skip
-
-
-@pytest.fixture
-def bank(tmp_path: Path) -> Settings:
-    """An installation with small intents of its own."""
-    (tmp_path / "data" / "intents").mkdir(parents=True)
-    (tmp_path / "data" / "intents" / "cards.yaml").write_text(yaml.safe_dump(INTENTS), encoding="utf-8")
-    (tmp_path / "var").mkdir()
-    return Settings(
-        home=tmp_path / "var", data_dir=tmp_path / "data", training_consent=CONSENT, operator="ana"
-    )
-
-
-@pytest.fixture
-def exported(bank: Settings) -> Callable[..., ExportOutcome]:
-    def export(*calls: CallRecord, out: Path | None = None) -> ExportOutcome:
-        store = CallStore(bank.records_url)
-        for item in calls:
-            store.save(item)
-        store.close()
-        return export_for_review(bank, 7, out)
-
-    return export
-
-
-def rows(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-
-
-def review(file: Path, labels: dict[str, str], **changed: str) -> Path:
-    """A copy with labels filled in by text, and some fields of these lines changed."""
-    header, *texts = rows(file)
-    done = [
-        row | ({"label": labels[row["text"]], **changed} if row["text"] in labels else {}) for row in texts
-    ]
-    copy = file.with_name("done.jsonl")
-    copy.write_text("".join(json.dumps(row) + "\n" for row in (header, *done)), encoding="utf-8")
-    return copy
-
-
-def texts_of(outcome: ExportOutcome) -> list[str]:
-    return [row["text"] for row in rows(outcome.file)[1:]]
-
-
-# Out
-
-
-def test_nothing_is_exported_without_a_stated_consent(
-    bank: Settings, exported: Callable[..., ExportOutcome]
-) -> None:
-    exported(call("a", "where is my card"))
-    refusing = bank.model_copy(update={"training_consent": " "})
-    with pytest.raises(RefusedError, match="none is stated") as caught:
-        export_for_review(refusing, 7, bank.home / "out.jsonl")
-    assert "VOICEBOT_TRAINING_CONSENT" in caught.value.advice
-    assert not (bank.home / "out.jsonl").exists()
-
-
-def test_callers_who_want_no_recording_are_never_exported(exported: Callable[..., ExportOutcome]) -> None:
-    told = replace(call("b", "one private word").turns[0], intent="recording_opt_out")
-    found = exported(
-        call("a", "another private word", unrecorded=Unrecorded.OPTED_OUT),
-        replace(call("b", "one private word"), turns=(told,)),
-        call("c", "a third private word", "please do not record this call"),
-        call("d", "where is my card"),
-    )
-    assert texts_of(found) == ["where is my card"]
-    assert found.dropped["opted_out_calls"] == 3
-    assert "private" not in found.file.read_text(encoding="utf-8")
-
-
-def test_a_call_that_still_lasts_is_not_exported(exported: Callable[..., ExportOutcome]) -> None:
-    found = exported(call("a", "not yet over", ended=False), call("b", "where is my card"))
-    assert (texts_of(found), found.dropped["open_calls"]) == (["where is my card"], 1)
-
-
-@pytest.mark.parametrize("said", PERSONAL)
-def test_a_text_with_something_personal_left_in_it_is_dropped_and_counted(
-    said: str, exported: Callable[..., ExportOutcome]
-) -> None:
-    found = exported(call("a", said, "where is my card"))
-    assert (texts_of(found), found.dropped["personal"]) == (["where is my card"], 1)
-
-
-@given(
-    st.lists(st.sampled_from(PERSONAL), min_size=1, max_size=4), st.permutations(["so", "um", "well then"])
-)
-@examples(40)
-def test_no_planted_personal_value_is_ever_exported(planted: list[str], around: list[str]) -> None:
-    said = [f"{around[i % 3]} {value} {around[(i + 1) % 3]}" for i, value in enumerate(planted)]
-    found = export_utterances([call("a", *said, "hello")], NOW - timedelta(days=1), NOW, CONSENT).to_jsonl()
-    for value in ("4111", "thatcher", "jane.roe", "555", "1961", "4921", "baker"):
-        assert value not in found.partition("\n")[2]
-
-
-def test_a_text_is_exported_once_and_the_least_sure_come_first(
-    exported: Callable[..., ExportOutcome],
-) -> None:
-    found = exported(
-        call("a", ("Where is my card?", 0.9), ("block it", 0.4)),
-        call("b", ("where is my card", 0.7), ("a <card> was stolen", 0.8)),
-    )
-    header, *texts = rows(found.file)
-    assert [(row["text"], row["probability"], row["times"], row["label"]) for row in texts] == [
-        ("block it", 0.4, 1, ""), ("where is my card", 0.7, 2, ""), ("a <card> was stolen", 0.8, 1, ""),
-    ]  # fmt: skip
-    assert header["export"]["dropped"]["repeated"] == 1
-    assert header["export"]["consent"] == CONSENT
-    assert header["export"]["sha256"] == found.sha256
-
-
-def test_nothing_tells_which_call_or_caller_a_text_is_from(exported: Callable[..., ExportOutcome]) -> None:
-    found = exported(replace(call("call-77", "where is my card"), caller="hash-of-a-caller"))
-    content = found.file.read_text(encoding="utf-8")
-    assert "call-77" not in content
-    assert "hash-of-a-caller" not in content
-    assert found.file.stat().st_mode & 0o077 == 0
-
-
-def test_calls_before_the_window_stay_where_they_are(exported: Callable[..., ExportOutcome]) -> None:
-    with pytest.raises(MissingError, match="nothing to review"):
-        exported(call("a", "where is my card", ago=timedelta(days=8)))
-
-
-def test_a_file_with_labels_is_never_written_over(
-    exported: Callable[..., ExportOutcome], tmp_path: Path
-) -> None:
-    out = tmp_path / "mine.jsonl"
-    out.write_text("labels", encoding="utf-8")
-    with pytest.raises(InvalidInputError, match="exists already"):
-        exported(call("a", "where is my card"), out=out)
-    assert out.read_text(encoding="utf-8") == "labels"
-
-
-def test_a_write_that_fails_leaves_no_part_of_a_file(
-    exported: Callable[..., ExportOutcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_path: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("serving.files.sync", full)
-    with pytest.raises(UnavailableError, match="No space left"):
-        exported(call("a", "where is my card"), out=tmp_path / "out" / "mine.jsonl")
-    assert not list(tmp_path.glob("out/*"))
-    assert not list((tmp_path / "var" / "reviews").iterdir())
-
-
-# Back
-
-
-@pytest.fixture
-def file(exported: Callable[..., ExportOutcome]) -> Path:
-    return exported(
-        call("a", ("it has not come", 0.3), ("john took it", 0.4), ("i lost my card", 0.5)),
-        call("b", ("block the card, it was stolen", 0.6), ("somebody took my card", 0.7)),
-    ).file
 
 
 def brought_in(bank: Settings, file: Path) -> ImportOutcome:
