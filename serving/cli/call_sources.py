@@ -83,6 +83,7 @@ class ServerCalls:
         """See `CallSource.states`; a stream that breaks is taken up where it was."""
         position, left = "", _TRIES
         while True:
+            broken = UnavailableError("The server ended its stream before the call ended.")
             try:
                 for event in self._events(call_id, position):
                     if event.name == "ended":
@@ -93,14 +94,13 @@ class ServerCalls:
                     yield event.data
             except MissingError:  # it ended before the stream began
                 return
-            except UnavailableError:
-                left -= 1
-                if not position or not left:
+            except UnavailableError as error:
+                if not position:  # nobody answered yet: that is news at once
                     raise
-                continue
+                broken = error
+            left -= 1  # the one count of all that can go wrong
             if not left:
-                raise UnavailableError("The server ended its stream before the call ended.")
-            left -= 1
+                raise broken
 
     def record(self, call_id: str) -> dict[str, Any] | None:
         """See `CallSource.record`."""
