@@ -28,7 +28,7 @@ from serving.call.live_state import LiveSnapshot
 from serving.call.pools import WorkPools
 from serving.call.retention import try_to_expire
 from serving.call.runtime import Runtime
-from serving.call.scheduler import AsyncScheduler, favour_the_loop
+from serving.call.scheduler import AsyncScheduler, favour_the_loop, freeze_what_is_loaded
 from serving.call.warming import warm_voice
 from serving.errors import Category, InvalidInputError, VoicebotError
 from serving.plain import plain
@@ -199,6 +199,7 @@ def serve(settings: "Settings", listening: Callable[[str], None] = lambda _url: 
         )
 
         def started() -> None:
+            freeze_what_is_loaded()
             logger.info("listens on {}", written(*listener.getsockname()[:2]))
             listening(f"http://{place_of(listener)}/")
 

@@ -16,7 +16,7 @@ from loguru import logger
 
 from serving.call.live import LiveCall
 from serving.call.replay import NoRecords
-from serving.call.scheduler import favour_the_loop
+from serving.call.scheduler import favour_the_loop, freeze_what_is_loaded
 from serving.call.store import CallStore
 from serving.settings import Settings
 from tests.benchmarks.live import workload as w
@@ -51,6 +51,7 @@ async def measure(calls: int, seconds: float, folder: Path, *, records: bool) ->
     )
     store = CallStore(settings.records_url) if records else None
     with Rig(settings, store or NoRecords()) as rig:
+        freeze_what_is_loaded()  # as the server does before its first call
 
         async def opener(_: int) -> w.Session:
             return OurCall(rig)

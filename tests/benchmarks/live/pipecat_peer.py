@@ -7,6 +7,7 @@ benchmarks.md lists them.
 
 import argparse
 import asyncio
+import gc
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -242,6 +243,9 @@ def main() -> None:
     logger.remove()
     logger.add(sys.stderr, level="ERROR")
     w.pin(args.core)
+    if args.setting == "lean":  # Pipecat does not do so itself; our server does
+        gc.collect()
+        gc.freeze()
 
     async def opener(_: int) -> w.Session:
         return await PipecatCall(args.setting).start()
