@@ -44,6 +44,25 @@ def difference_of_means(champion: Tally, challenger: Tally, alpha: float) -> tup
     return _left(champion, challenger, first, second, limit)[2]
 
 
+def log_evidence(champion: Tally, challenger: Tally, difference: float) -> float:
+    """Log of the least wealth of `difference_of_means` over all pairs of means with one difference.
+
+    Args:
+        champion: its values.
+        challenger: its values.
+        difference: challenger's mean minus champion's, between -1 and 1.
+    """
+    edges = np.linspace(max(0.0, -difference), min(1.0, 1.0 - difference), CELLS + 1)
+    wealth = _log_wealth(champion, edges) + _log_wealth(challenger, edges + difference)
+    best = int(wealth.argmin())
+    middle = np.full(2, edges[best : best + 2].mean())
+    reached = _log_wealth(champion, middle) + _log_wealth(challenger, middle + difference)
+    # Elsewhere the wealth is larger than what is reached here, so only these cells need a closer look.
+    near = np.nonzero(wealth <= reached[0])[0]
+    closer = np.linspace(edges[near.min()], edges[near.max() + 1], CELLS + 1)
+    return float((_log_wealth(champion, closer) + _log_wealth(challenger, closer + difference)).min())
+
+
 def tally(values: Floats) -> Tally:
     """Distinct values and how often each occurred."""
     distinct, times = np.unique(values, return_counts=True)
@@ -74,9 +93,9 @@ def _left(
 
 
 def _log_wealth(values: Tally, edges: Floats) -> Floats:
-    """Lower bounds of the log of the average wealth against the means of each cell, shape (CELLS,)."""
+    """Lower bounds of the log of the average wealth against the means of each cell between edges."""
     above, below, stakes = edges[1:], edges[:-1], SIZES[:, None]
-    up, down = np.zeros((len(SIZES), CELLS)), np.zeros((len(SIZES), CELLS))
+    up, down = np.zeros((len(SIZES), len(above))), np.zeros((len(SIZES), len(above)))
     for value, times in _rounded(values, np.floor):
         up += times * np.log1p(stakes * (value / above - 1))
     for value, times in _rounded(values, np.ceil):

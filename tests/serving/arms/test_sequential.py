@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from serving.arms.betting import SIZES, Floats
 from serving.arms.sequential import (
     Counts,
+    difference_evidence,
     difference_sequence,
     mean_difference_sequence,
     sample_ratio_e_value,
@@ -129,6 +130,23 @@ def test_an_interval_of_rates_holds_every_pair_that_the_bets_have_not_ruled_out(
 
 
 @examples(60)
+@given(counts, counts, st.floats(-0.95, 0.95), rates)
+def test_the_evidence_against_a_difference_is_the_least_over_all_pairs_of_rates_that_have_it(
+    champion: Counts, challenger: Counts, difference: float, place: float
+) -> None:
+    low, high = max(0.0, -difference), min(1.0, 1.0 - difference)
+    p = low + place * (high - low)
+    pair = zip((champion, challenger), (p, p + difference), strict=True)
+    wealth = sum(float(against_rate(np.array(a.successes), np.array(a.trials), rate)) for a, rate in pair)
+    found = difference_evidence(champion, challenger, difference)
+    assert found <= wealth + 1e-9
+    # The interval rounds outwards to its cells and the evidence downwards, so they agree but for a hair.
+    start, end = difference_sequence(champion, challenger, ALPHA)
+    assert found < LIMIT or not start + 1e-4 < difference < end - 1e-4
+    assert found > LIMIT - 0.05 or start - 1e-9 <= difference <= end + 1e-9
+
+
+@examples(60)
 @given(small_lists, small_lists, rates, rates)
 def test_an_interval_of_means_holds_every_pair_that_the_bets_have_not_ruled_out(
     champion: list[float], challenger: list[float], p: float, q: float
@@ -241,6 +259,7 @@ BAD: list[Callable[[], object]] = [
     lambda: Counts(4, 3),
     lambda: difference_sequence(Counts(0, 1), Counts(0, 1), 0.0),
     lambda: difference_sequence(Counts(0, 1), Counts(0, 1), math.nan),
+    lambda: difference_evidence(Counts(0, 1), Counts(0, 1), 1.0),
     lambda: mean_difference_sequence([6.0], [], (1, 5), ALPHA),
     lambda: mean_difference_sequence([math.nan], [], (1, 5), ALPHA),
     lambda: mean_difference_sequence([], [], (5, 1), ALPHA),
