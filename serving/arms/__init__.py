@@ -1,1 +1,1 @@
-"""Champion and challenger side by side: who is given to which, and when the challenger is taken back."""
+"""Champion and challenger side by side: who gets which, and what their counts say at any moment one looks."""
