@@ -47,7 +47,7 @@ class Guard:
 
     def __post_init__(self) -> None:
         shares = (self.transferred, self.failed, self.slow)
-        if not 0 < self.alpha < 1 or not all(0 <= share <= 1 for share in shares) or not self.slow_s > 0:
+        if not 0 < self.alpha < 1 or not all(0 <= share < 1 for share in shares) or not self.slow_s > 0:
             raise InvalidInputError(
                 "A guardrail needs an error probability and margins from 0 to 1, and a time above 0 s."
             )
@@ -122,7 +122,7 @@ class Finding:
 
 
 def harmful(tally: Tally, guard: Guard) -> bool:
-    """Whether `judge` would find a harm broken; a tenth of a millisecond, where that takes some thirty."""
+    """Whether `judge` would find a harm broken; mostly in microseconds, where that takes some thirty ms."""
     return any(_beyond(harm, tally, guard) for harm in Harm)
 
 
@@ -135,10 +135,27 @@ def _beyond(harm: Harm, tally: Tally, guard: Guard) -> bool:
     champion, challenger = tally.champion.get(harm, _NO_CALLS), tally.challenger.get(harm, _NO_CALLS)
     if champion.rate is None or challenger.rate is None:
         return False
-    margin = guard.margin(harm)
-    if challenger.rate - champion.rate <= margin:
+    margin, needed = guard.margin(harm), -math.log(guard.alpha / len(Harm))
+    if challenger.rate - champion.rate <= margin or _most_evidence(champion, challenger, margin) < needed:
         return False
-    return difference_evidence(champion, challenger, margin) >= -math.log(guard.alpha / len(Harm))
+    return difference_evidence(champion, challenger, margin) >= needed
+
+
+def _most_evidence(champion: Counts, challenger: Counts, difference: float) -> float:
+    """An upper bound of `difference_evidence` in microseconds: most looks end here.
+
+    Each bet of it is a likelihood ratio against a pair of rates, so none wins more than the ratio of the best
+    rates there are; and the least wealth over all pairs with the difference is at most that of one of them.
+    """
+    successes = champion.successes + challenger.successes - difference * challenger.trials
+    pooled = min(max(successes / (champion.trials + challenger.trials), 1e-9), 1 - difference - 1e-9)
+    return _surprise(champion, pooled) + _surprise(challenger, pooled + difference)
+
+
+def _surprise(counts: Counts, rate: float) -> float:
+    """Log likelihood of the observed rate less that of another one, which is neither 0 nor 1."""
+    found = ((counts.successes, rate), (counts.trials - counts.successes, 1 - rate))
+    return sum(number * math.log(number / counts.trials / chance) for number, chance in found if number)
 
 
 def _judged(harm: Harm, tally: Tally, guard: Guard) -> Finding:

@@ -11,9 +11,8 @@ from serving.errors import IntegrityError, InvalidInputError
 from serving.plain import plain
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from collections.abc import Sequence
+    from pathlib import Path
 
     from serving.adapters.pin import Pin, Reference
     from serving.adapters.versions import AdapterVersion
