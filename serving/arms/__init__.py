@@ -1,1 +1,1 @@
-"""Two arms of one line: what their counts say, at any moment one looks."""
+"""Champion and challenger side by side: who gets which, and what their counts say at any moment one looks."""
