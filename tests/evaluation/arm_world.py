@@ -7,6 +7,7 @@ Arms are drawn as servers draw them (`serving.arms.assignment`). No caller, word
 
 import random
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,10 +40,10 @@ SAME = Habits()
 BETTER = replace(SAME, transferred=0.08, settled=0.88, comes_back=0.08, fails=0.03)
 
 
-def a_split(*percents: int, split_id: str = SPLIT, days: float = 10) -> Split:
+def a_split(*percents: int, days: float = 10, start: datetime = START) -> Split:
     """A split whose share was altered every so many days."""
-    shares = tuple(Share(START + timedelta(days=days * n), percent) for n, percent in enumerate(percents))
-    return Split(split_id, "banking-lora/2", "banking-lora/3", shares, by="ops", why="a simulation")
+    shares = tuple(Share(start + timedelta(days=days * n), percent) for n, percent in enumerate(percents))
+    return Split(SPLIT, "banking-lora/2", "banking-lora/3", shares, by="ops", why="a simulation")
 
 
 def turn(index: int = 1, **more: Any) -> TurnRecord:
@@ -114,13 +115,19 @@ def _one(
     return call(call_id, key, arm, at, *turns, **ended)
 
 
-def main(folder: Path) -> None:
-    """Write 3,000 simulated callers of a split at 30 % into a call database."""
-    folder.mkdir(parents=True, exist_ok=True)
-    store = CallStore(f"sqlite:///{folder / 'calls.db'}")
-    for item in simulated(3_000, a_split(30)):
+def kept(calls: Iterable[CallRecord], url: str) -> None:
+    """Write calls into a call database."""
+    store = CallStore(url)
+    for item in calls:
         store.save(item)
     store.close()
+
+
+def main(folder: Path) -> None:
+    """3,000 simulated callers of a split at 30 %, the first of them 45 days ago."""
+    folder.mkdir(parents=True, exist_ok=True)
+    split = a_split(30, start=datetime.now(UTC) - timedelta(days=45))
+    kept(simulated(3_000, split), f"sqlite:///{folder / 'calls.db'}")
 
 
 if __name__ == "__main__":
