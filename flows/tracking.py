@@ -30,6 +30,7 @@ class Experiment(StrEnum):
     SPEECH = "voicebot/speech"
     KPI = "voicebot/kpi"
     DRIFT = "voicebot/drift"
+    ARMS = "voicebot/arms"
 
 
 @dataclass(slots=True)

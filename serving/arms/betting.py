@@ -82,13 +82,18 @@ def _left(
         limit: log wealth at which a pair of means is ruled out.
     """
     wealth = _log_wealth(champion, our_edges)[:, None] + _log_wealth(challenger, their_edges)[None, :]
-    rows, columns = np.nonzero(wealth < limit)
-    least = float((their_edges[columns] - our_edges[rows + 1]).min())
-    largest = float((their_edges[columns + 1] - our_edges[rows]).max())
+    possible = wealth < limit
+    rows = np.nonzero(possible.any(axis=1))[0]
+    # The challenger's first and last possible cell beside each possible one of the champion.
+    first = possible[rows].argmax(axis=1)
+    last = CELLS - 1 - possible[rows, ::-1].argmax(axis=1)
     return (
-        np.linspace(our_edges[rows.min()], our_edges[rows.max() + 1], CELLS + 1),
-        np.linspace(their_edges[columns.min()], their_edges[columns.max() + 1], CELLS + 1),
-        (least, largest),
+        np.linspace(our_edges[rows[0]], our_edges[rows[-1] + 1], CELLS + 1),
+        np.linspace(their_edges[first.min()], their_edges[last.max() + 1], CELLS + 1),
+        (
+            float((their_edges[first] - our_edges[rows + 1]).min()),
+            float((their_edges[last + 1] - our_edges[rows]).max()),
+        ),
     )
 
 
@@ -101,7 +106,8 @@ def _log_wealth(values: Tally, edges: Floats) -> Floats:
     for value, times in _rounded(values, np.ceil):
         down += times * np.log1p(stakes * ((1 - value) / (1 - below) - 1))
     bets = np.concatenate([up, down])
-    return np.asarray(np.logaddexp.reduce(bets, axis=0) - math.log(len(bets)), dtype=np.float64)
+    best = bets.max(axis=0)
+    return np.asarray(best + np.log(np.exp(bets - best).mean(axis=0)), dtype=np.float64)
 
 
 def _rounded(values: Tally, to: np.ufunc) -> list[tuple[float, float]]:
