@@ -45,6 +45,11 @@ def running_in(tags: Mapping[str, str]) -> Split | None:
     return None
 
 
+def told(split: Split) -> str:
+    """A split in half a sentence."""
+    return f"{split.challenger} gets {split.percent} % beside {split.champion}, started by {split.by}"
+
+
 def end_with(registry: "AdapterRegistry", act: Act) -> None:
     """End the split that a finished promotion or rollback names; harmless twice."""
     split = running_in(registry.model_tags(act.model))

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from serving.adapters.audit import Act, Action
 from serving.adapters.promotion import Waiver, promotion_act
 from serving.adapters.registry import AdapterRegistry
-from serving.adapters.splits import SPLIT, SPLIT_TAG, split_in
+from serving.adapters.splits import SPLIT, SPLIT_TAG, split_in, told
 from serving.arms.guardrail import Finding, Guard
 from serving.arms.split import Split, new_split
 from serving.errors import IntegrityError, RefusedError
@@ -195,11 +195,6 @@ def halt(registry: AdapterRegistry, split: Split, findings: Sequence[Finding], *
             return None
         ended = running.ended(datetime.now(UTC), by=by, why=why)
         return _carry_out(registry, _plan(Action.HALT, ended, by, ended.ended_why, evidence))
-
-
-def told(split: Split) -> str:
-    """A split in half a sentence."""
-    return f"{split.challenger} gets {split.percent} % beside {split.champion}, started by {split.by}"
 
 
 def _carry_out(registry: AdapterRegistry, planned: Plan) -> Split | None:

@@ -85,8 +85,8 @@ def _end_split(settings: "Settings", who: str, reason: str) -> str:
     from serving.adapters.splitting import carry_out, stop_plan
     from serving.errors import MissingError, VoicebotError
 
-    registry = open_registry(settings)
     try:
+        registry = open_registry(settings)
         running = running_in(registry.model_tags(DEFAULT_NAME))
         if running is None:
             return ""
