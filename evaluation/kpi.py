@@ -120,6 +120,7 @@ class KpiReport:
         cache: lookups by outcome and reason, most frequent first.
         intents: a slice per intent, most turns first; a call counts in each that it raised.
         adapters: a slice per intent adapter that calls started with.
+        arms: a slice per split and arm, such as `3f2a…/challenger`; none of calls outside of splits.
         days: a slice per UTC day, oldest first.
         ignored: stored numbers that could not be used, by what they are.
     """
@@ -144,6 +145,7 @@ class KpiReport:
     tools: tuple[ToolUse, ...] = ()
     intents: tuple[Slice, ...] = ()
     adapters: tuple[Slice, ...] = ()
+    arms: tuple[Slice, ...] = ()
     days: tuple[Slice, ...] = ()
     ignored: Mapping[str, int] = field(default_factory=dict)
 
@@ -207,6 +209,11 @@ def kpis(
         tools=_tools(turns),
         intents=_intent_slices(contacts, history),
         adapters=_slices(contacts, history, lambda item: item.call.adapter or "(none)"),
+        arms=_slices(
+            [item for item in contacts if item.call.split],
+            history,
+            lambda item: f"{item.call.split}/{item.call.arm}",
+        ),
         days=_slices(contacts, history, lambda item: utc_day(item.call.started_at)),
         ignored=_ignored(contacts, waits.invalid),
     )

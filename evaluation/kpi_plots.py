@@ -1,30 +1,18 @@
 """Plots of a KPI report as small SVG texts, each for light and for dark pages.
 
-Drawn with matplotlib's objects, never with pyplot's global state. A plot shows what a table beside it
-also says; it adds no number of its own.
+A plot shows what a table beside it also says; it adds no number of its own.
 """
 
-import io
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
 from evaluation.kpi import KpiReport, Slice
 from evaluation.kpi_figures import Status
 from evaluation.kpi_latency import ALL, Medium
+from evaluation.pages import BAND, INK, MUTED, Plot, drawn, percent_axis
 
-_WIDTH_IN = 10.4
 _MOST_INTENTS = 15
-_INK, _MUTED, _GRID, _BAND = "#1f2a37", "#5b6776", "#dfe4ea", "#eef1f4"
-_DARK = {
-    _INK: "#e6eaf0", _MUTED: "#9da9b8", _GRID: "#35404d", _BAND: "#26303b",
-    "#0f7b6c": "#3fb8a5", "#2f6fb3": "#6aa9ea", "#7a4fb5": "#b08be6", "#6aa6c8": "#8cc4e4",
-    "#94a0ae": "#7b8794", "#c9b37e": "#cdb987", "#d98e1f": "#eead4b", "#c0482f": "#ea7f66",
-    "#8c2f4b": "#d0708d", "#7fb069": "#93c77c",
-}  # fmt: skip
-"""Colour on a light page → on a dark one; plots use no other colours."""
 _DECISIONS = {
     "cache_hit": "#0f7b6c", "answer": "#2f6fb3", "tool": "#7a4fb5", "clarify": "#6aa6c8",
     "disclosure": "#7fb069", "control": "#94a0ae", "out_of_scope": "#c9b37e", "reprompt": "#d98e1f",
@@ -39,36 +27,20 @@ _CYCLE = (
     "#94a0ae", "#2f6fb3", "#6aa6c8", "#7a4fb5", "#0f7b6c", "#7fb069", "#d98e1f", "#c0482f", "#8c2f4b",
     "#c9b37e",
 )  # fmt: skip
-_P50: dict[str, Any] = {"color": _INK, "linewidth": 2.2}
-_P95: dict[str, Any] = {"color": _INK, "linewidth": 1.2, "linestyle": (0, (2, 1.5))}
-_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-_SETTINGS = {
-    "svg.fonttype": "none", "svg.hashsalt": "voicebot", "text.parse_math": False, "font.size": 9.5,
-    "text.color": _INK, "axes.edgecolor": _GRID, "axes.labelcolor": _MUTED, "xtick.color": _MUTED,
-    "ytick.color": _INK, "grid.color": _GRID, "legend.frameon": False, "legend.fontsize": 9,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A picture: SVG for light and dark pages, and what it shows in words."""
-
-    alt: str
-    light: str
-    dark: str
+_P50: dict[str, Any] = {"color": INK, "linewidth": 2.2}
+_P95: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (2, 1.5))}
 
 
 def plots(report: KpiReport) -> dict[str, Plot]:
     """All plots that the report has data for, by name."""
     found: dict[str, Plot] = {}
     if report.days:
-        found["containment"] = _drawn(
+        found["containment"] = drawn(
             3.0,
             lambda axes: _containment(axes, report.days),
             "Raw and resolved containment of each day, with 95 % intervals.",
         )
-        found["calls"] = _drawn(
+        found["calls"] = drawn(
             2.6, lambda axes: _calls(axes, report.days), "Engaged calls of each day by outcome."
         )
     for medium in Medium:
@@ -77,13 +49,13 @@ def plots(report: KpiReport) -> dict[str, Plot]:
         if any(row.medium is medium for row in report.latency.breakdown):
             found[f"stages_{medium}"] = _stages(report, medium)
     if report.cache:
-        found["cache"] = _drawn(
+        found["cache"] = drawn(
             _height(len(report.cache)),
             lambda axes: _cache(axes, report),
             "Turns by outcome and reason of the cache lookup.",
         )
     if report.intents:
-        found["intents"] = _drawn(
+        found["intents"] = drawn(
             _height(min(len(report.intents), _MOST_INTENTS)),
             lambda axes: _intents(axes, report.intents[:_MOST_INTENTS]),
             "What the bot decided, for each of the most frequent intents.",
@@ -110,9 +82,9 @@ def _containment(axes: Any, days: Sequence[Slice]) -> None:
         )  # fmt: skip
     waiting = [_ordinal(day) for day in days if day.resolved_containment.status is Status.NOT_MATURE]
     if waiting:
-        axes.axvspan(min(waiting) - 0.5, max(waiting) + 0.5, color=_BAND, linewidth=0, label="not mature")
+        axes.axvspan(min(waiting) - 0.5, max(waiting) + 0.5, color=BAND, linewidth=0, label="not mature")
     axes.set_ylim(-0.03, 1.03)
-    axes.yaxis.set_major_formatter(_percent())
+    axes.yaxis.set_major_formatter(percent_axis())
     axes.grid(axis="y")
     _date_axis(axes, days)
 
@@ -149,7 +121,7 @@ def _waiting(report: KpiReport, medium: Medium) -> Plot:
         axes.set_xlim(0, 1.05 * scale * longest or 1)
         axes.set_xlabel(f"{unit}; the slowest hundredth may lie outside")
 
-    return _drawn(_height(len(rows)), draw, f"Waiting times of {medium} turns by decision, with p50 and p95.")
+    return drawn(_height(len(rows)), draw, f"Waiting times of {medium} turns by decision, with p50 and p95.")
 
 
 def _stages(report: KpiReport, medium: Medium) -> Plot:
@@ -168,7 +140,7 @@ def _stages(report: KpiReport, medium: Medium) -> Plot:
         axes.set_xlim(0, 1.03 * max(left) or 1)
         axes.set_xlabel(f"mean {unit}; a bar is the mean wait of its turns")
 
-    return _drawn(_height(len(rows)), draw, f"Where the mean wait of {medium} turns goes, stage by stage.")
+    return drawn(_height(len(rows)), draw, f"Where the mean wait of {medium} turns goes, stage by stage.")
 
 
 def _cache(axes: Any, report: KpiReport) -> None:
@@ -176,7 +148,7 @@ def _cache(axes: Any, report: KpiReport) -> None:
         rows = [(place, row.turns) for place, row in enumerate(report.cache) if row.outcome == outcome]
         axes.barh(
             [place for place, _ in rows], [turns for _, turns in rows], 0.66,
-            color=_LOOKUPS.get(outcome, _MUTED), label=_words(outcome),
+            color=_LOOKUPS.get(outcome, MUTED), label=_words(outcome),
         )  # fmt: skip
     _rows(axes, [row.reason for row in report.cache])
     axes.set_xlabel("turns")
@@ -193,27 +165,6 @@ def _intents(axes: Any, intents: Sequence[Slice]) -> None:
     _rows(axes, [item.name for item in intents])
     axes.set_xlabel("turns")
     axes.xaxis.get_major_locator().set_params(integer=True)
-
-
-def _drawn(height_in: float, draw: Callable[[Any], None], alt: str) -> Plot:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    text = io.StringIO()
-    with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-        draw(figure.add_subplot())
-        figure.legend(loc="outside upper left", ncols=10, handlelength=1.1, columnspacing=1.2)
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    light = _tidy(text.getvalue())
-    dark = re.sub(r"#[0-9a-f]{6}", lambda match: _DARK.get(match[0], match[0]), light)
-    return Plot(alt, light, dark)
-
-
-def _tidy(svg: str) -> str:
-    """The bare <svg> element with the reader's own fonts."""
-    bare = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    return re.sub(r"'DejaVu Sans'[^;\"]*", _FONTS, bare).strip()
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:
@@ -246,12 +197,6 @@ def _ordinal(day: Slice) -> int:
     return (date.fromisoformat(day.name) - date(1970, 1, 1)).days
 
 
-def _percent() -> Any:
-    from matplotlib.ticker import PercentFormatter
-
-    return PercentFormatter(1.0)
-
-
 def _tick(axes: Any, place: int, at: float, style: dict[str, Any]) -> None:
     axes.plot([at, at], [place - 0.36, place + 0.36], **style)
 
@@ -261,7 +206,7 @@ def _time_unit(longest_s: float) -> tuple[float, str]:
 
 
 def _colour(decision: str) -> str:
-    return _MUTED if decision == ALL else _DECISIONS.get(decision, _MUTED)
+    return MUTED if decision == ALL else _DECISIONS.get(decision, MUTED)
 
 
 def _height(rows: int) -> float:

@@ -79,26 +79,31 @@ def resolved_containment(contacts: Sequence[Contact], history: History, matter: 
         return Rate(_not_ready(contacts), response=answered)
     if kept and not answered.numerator:
         return Rate(Status.NOT_ASKED, response=answered)
-    resolved = sum(
-        item.outcome is CallOutcome.CONFIRMED
-        and not history.came_back(item, item.matters if matter is None else {matter})
-        for item in ready
-    )
-    return share(resolved, len(ready), response=answered)
+    return share(sum(resolved(item, history, matter) for item in ready), len(ready), response=answered)
+
+
+def resolved(contact: Contact, history: History, matter: str | None = None) -> bool:
+    """Whether a call that can be followed up was not transferred, was confirmed, and nobody came back."""
+    matters = contact.matters if matter is None else {matter}
+    return contact.outcome is CallOutcome.CONFIRMED and not history.came_back(contact, matters)
 
 
 def first_contact_resolution(contacts: Sequence[Contact], history: History) -> Rate:
     """1 - repeats / resolved first contacts; a contact is a call and one matter of it."""
-    firsts = [
-        (item, matter)
-        for item in contacts
-        if history.followed(item) and item.outcome is CallOutcome.CONFIRMED
-        for matter in item.matters
-        if history.is_first(item, matter)
-    ]
-    lasting = sum(not history.came_back(item, {matter}) for item, matter in firsts)
+    firsts = [lasted for item in contacts for lasted in first_matters(item, history)]
     ready = any(history.followed(item) for item in contacts)
-    return share(lasting, len(firsts), empty=Status.NO_DATA if ready else _not_ready(contacts))
+    return share(sum(firsts), len(firsts), empty=Status.NO_DATA if ready else _not_ready(contacts))
+
+
+def first_matters(contact: Contact, history: History) -> list[bool]:
+    """For each matter that a call raised first and resolved: whether the caller did not come back with it.
+
+    Empty for a call that is not resolved or cannot be followed up.
+    """
+    if not history.followed(contact) or contact.outcome is not CallOutcome.CONFIRMED:
+        return []
+    firsts = [matter for matter in contact.matters if history.is_first(contact, matter)]
+    return [not history.came_back(contact, {matter}) for matter in firsts]
 
 
 def satisfaction(contacts: Iterable[Contact]) -> Rate:
@@ -106,11 +111,16 @@ def satisfaction(contacts: Iterable[Contact]) -> Rate:
     surveys = [item.call.survey for item in contacts]
     answers = [value for value in surveys if value in SURVEY]
     return share(
-        sum(value is not None and value >= _SATISFIED for value in answers),
+        sum(satisfied(value) for value in answers),
         len(answers),
         empty=Status.NOT_ASKED if surveys else Status.NO_DATA,
         response=share(len(answers), len(surveys)),
     )
+
+
+def satisfied(answer: int | None) -> bool:
+    """Whether a survey answer is 4 or 5."""
+    return answer is not None and answer >= _SATISFIED
 
 
 def hit_rate(turns: Sequence[TurnRecord]) -> Rate:

@@ -5,12 +5,10 @@ every text. Files are written beside their place and renamed, the page last, so 
 sees half of one.
 """
 
-import base64
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from evaluation.kpi import KpiReport
@@ -19,6 +17,7 @@ from evaluation.kpi_figures import Mean, Percentiles, Rate, Status
 from evaluation.kpi_latency import ALL, Medium
 from evaluation.kpi_plots import plots
 from evaluation.kpi_tables import Table, call_table, figure_table, turn_table
+from evaluation.pages import page_templates
 from serving.call.record import CallRecord
 from serving.errors import InvalidInputError, UnavailableError
 
@@ -99,18 +98,9 @@ def write_kpi_report(
 
 def render_page(report: KpiReport, *, title: str = "Phone agent") -> str:
     """The whole page as HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "seconds": seconds, "words": _words, "moment": _moment}
-    environment.filters |= {"span": _interval_words, "data_uri": _data_uri}
-    return environment.get_template("kpi.html").render(
+    pages = page_templates()
+    pages.filters |= {"percent": percent, "seconds": seconds, "words": _words, "span": _interval_words}
+    return pages.get_template("kpi.html").render(
         title=title,
         report=report,
         groups=[(group, cards(report, group)) for group in GROUPS],
@@ -246,14 +236,6 @@ def _count(number: int, one: str, many: str) -> str:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _moment(value: datetime) -> str:
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _data_uri(svg: str) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def _write_csv(path: Path, table: Table) -> None:

@@ -37,8 +37,8 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def figure_table(report: KpiReport) -> Table:
     """Every figure of a report, one a row.
 
-    `scope` says what the figure is of (`all`, `day`, `adapter`, `intent`, `decision`, `stage`, `tool`),
-    `name` which one. Times are seconds, shares 0 to 1.
+    `scope` says what the figure is of (`all`, `day`, `adapter`, `arm`, `intent`, `decision`, `stage`,
+    `tool`), `name` which one. Times are seconds, shares 0 to 1.
     """
     meaning = {item.key: item.meaning for item in definitions(report.maturity_days)}
     rows: list[Row] = []
@@ -46,7 +46,13 @@ def figure_table(report: KpiReport) -> Table:
         rows.append(_rate_row(ALL, "", key, rate) | {"definition": meaning[key]})
     for key, mean in report.means.items():
         rows.append(_mean_row(key, mean) | {"definition": meaning[key]})
-    for scope, slices in (("day", report.days), ("adapter", report.adapters), ("intent", report.intents)):
+    by_scope = {
+        "day": report.days,
+        "adapter": report.adapters,
+        "arm": report.arms,
+        "intent": report.intents,
+    }
+    for scope, slices in by_scope.items():
         for item in slices:
             rows += _slice_rows(scope, item)
     for wait in report.latency.waiting:

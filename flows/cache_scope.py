@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from serving.adapters.loader import identity
 from serving.adapters.registry import AdapterRegistry
+from serving.adapters.versions import identity
 from serving.cache.build import BuildReport, build_from_knowledge
 from serving.call.runtime import Runtime
 from serving.call.scope import scope_for

@@ -1,5 +1,6 @@
-"""The commands of `voicebot` that close the circle: from calls back to training data."""
+"""The commands of `voicebot` that close the circle: from calls to verdicts, and back to training data."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from serving.cli.console import command_errors
 def add_circle_commands(app: typer.Typer) -> None:
     """Give an app the commands of this module."""
     app.command("watch-drift")(watch_drift)
+    app.command("compare-arms")(compare_arms)
     app.command("export-utterances")(export_utterances)
     app.command("import-reviewed")(import_reviewed)
 
@@ -32,6 +34,52 @@ def watch_drift(
         from flows.watch_drift import watch_drift as run
 
         show("Drift", run(name, window_days, dataset), as_json=as_json)
+
+
+def compare_arms(
+    name: Annotated[str, typer.Option(help="Registered model whose split it is.")] = "banking-lora",
+    split: Annotated[str, typer.Option(help="Id of the split; default: the newest.")] = "",
+    share: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT", help="Challenger's planned share, where no registry knows the split."
+        ),
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="Only callers from this time (UTC) on; default: the newest share.")
+    ] = None,
+    primary: Annotated[
+        str, typer.Option(help="Metric that decides; name it before the first call.")
+    ] = "resolved_containment",
+    alpha: Annotated[float, typer.Option(help="Chance of ever being wrong about it.")] = 0.05,
+    out: Annotated[Path | None, typer.Option(help="Folder of the page; default: in home/reports.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare champion and challenger on the calls of a split; one may look as often as one likes.
+
+    Exit codes: 0 the challenger is better, or it is undecided; 1 it is worse, or callers were not split as
+    planned and there is no verdict; 2 bad input; 3 no such split, or no call of it; 4 not to be had.
+    """
+    with command_errors():
+        from flows.compare_arms import ArmsRequest, compare, show_comparison
+        from serving.cli.console import print_json
+        from serving.settings import Settings
+
+        request = ArmsRequest(
+            name=name,
+            split=split,
+            share=None if share is None else share / 100,
+            since=since.replace(tzinfo=since.tzinfo or UTC) if since else None,
+            primary=primary,
+            alpha=alpha,
+        )
+        found = compare(Settings.load(), request, out)
+        if as_json:
+            print_json(found.summary())
+        else:
+            show_comparison(found)
+        if found.negative:
+            raise SystemExit(1)
 
 
 def export_utterances(

@@ -86,6 +86,8 @@ def move_champion(name: str, version: int, reason: str, evidence: dict[str, str]
     by = operator_name(settings.operator)
     done = promote(registry, name, version, by=by, reason=reason, evidence=evidence)
     report("champion", 1, 1, f"{name}/{version}")
+    if done.split_ended:
+        report("split of callers", 1, 1, f"{done.split_ended} ended")
     return done.champion_before
 
 
@@ -142,7 +144,10 @@ def swap_back(name: str, reason: str) -> int:
 
     settings = Settings.load()
     registry = AdapterRegistry.from_settings(settings)
-    return rollback(registry, name, by=operator_name(settings.operator), reason=reason).champion_after
+    done = rollback(registry, name, by=operator_name(settings.operator), reason=reason)
+    if done.split_ended:
+        report("split of callers", 1, 1, f"{done.split_ended} ended")
+    return done.champion_after
 
 
 @flow(name="rollback-adapter")

@@ -14,8 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from serving.adapters.database import check_writable
-from serving.adapters.registry import quiet_mlflow
+from serving.adapters.database import check_writable, quiet_mlflow
 from serving.errors import UnavailableError, VoicebotError
 from serving.settings import Settings
 
@@ -31,6 +30,7 @@ class Experiment(StrEnum):
     SPEECH = "voicebot/speech"
     KPI = "voicebot/kpi"
     DRIFT = "voicebot/drift"
+    ARMS = "voicebot/arms"
 
 
 @dataclass(slots=True)

@@ -48,6 +48,12 @@ class Action(StrEnum):
     """A home's servers were told which adapter to load."""
     DISABLE = "disable"
     """A home's servers were told to use the frozen baseline head."""
+    SPLIT = "split"
+    """A challenger got a share of the callers, or another share."""
+    STOP = "stop"
+    """An operator ended a split."""
+    HALT = "halt"
+    """The guardrail ended a split."""
 
 
 class Step(StrEnum):

@@ -5,6 +5,7 @@ takes a fraction of a millisecond and turns an absent, foreign or locked file in
 what to do. Databases on a server are not looked at; their driver's own errors are clear enough.
 """
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -18,6 +19,12 @@ from serving.errors import (
 
 _SQLITE = "sqlite:///"
 _SERVERS = ("postgresql", "mysql", "mssql")
+
+
+def quiet_mlflow() -> None:
+    """Keep MLflow off the network; entry points call it before anything imports MLflow."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
 
 
 def check_readable(uri: str, timeout_s: float) -> None:

@@ -58,7 +58,7 @@ class ServedAdapter:
     Attributes:
         tagger: immutable and safe for many threads.
         version: the tagger's own, such as `banking-lora/3`.
-        identity: name, number and content hash (`loader.identity`); marked when the frozen head serves.
+        identity: name, number and content hash (`versions.identity`); marked when the frozen head serves.
         target: what was asked for; None for a copy that stands in for it.
         source: why this one serves: `registry`, `disabled` (frozen baseline head), or `last good`
             (this home's copy, because the registry or the wanted version could not be used).
@@ -97,7 +97,7 @@ class LiveAdapter:
         self._name = name
         self._poll_s = poll_s
         self._served: ServedAdapter | None = None
-        self._failed = _Failure()
+        self._failed = Failure()
         self._checking = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -167,7 +167,7 @@ class LiveAdapter:
                 target = self._wanted()
                 served = self._served
                 if served is not None and target == served.target:
-                    self._failed = _Failure()
+                    self._failed = Failure()
                     return False
                 if not self._failed.may_retry(target, time.monotonic()):
                     return False
@@ -175,7 +175,7 @@ class LiveAdapter:
             except VoicebotError as error:
                 self._note_failure(target, error)
                 return False
-            self._failed = _Failure()
+            self._failed = Failure()
             return True
 
     def _wanted(self) -> Target:
@@ -281,7 +281,7 @@ class LiveAdapter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
+class Failure:
     """The last failure to load: what, and when to try that again; other targets are tried at once."""
 
     target: Target | None = None
@@ -290,8 +290,10 @@ class _Failure:
     retry_at: float = 0.0
 
     def may_retry(self, target: Target, now: float) -> bool:
+        """Whether a target may be loaded at a monotonic time, in seconds."""
         return target != self.target or now >= self.retry_at
 
-    def again(self, target: Target | None, message: str, now: float, poll_s: float) -> "_Failure":
+    def again(self, target: Target | None, message: str, now: float, poll_s: float) -> "Failure":
+        """The failure after one more: the wait begins with `poll_s` and doubles up to a minute."""
         wait_s = min(_MAX_RETRY_S, 2 * self.wait_s if target == self.target and self.wait_s else poll_s)
-        return _Failure(target, message, wait_s, now + wait_s)
+        return Failure(target, message, wait_s, now + wait_s)

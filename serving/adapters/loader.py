@@ -19,7 +19,7 @@ from serving.adapters.files import copy_files
 from serving.adapters.lora import merged_classifier
 from serving.adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE, Kind, check_name, verify
 from serving.adapters.signature import Signatures, Standing
-from serving.adapters.versions import AdapterVersion
+from serving.adapters.versions import AdapterVersion, identity
 from serving.errors import IntegrityError, InvalidInputError, VoicebotError
 from serving.files import PRIVATE_FOLDER, new_folder, write_atomically, writing_to
 from serving.language.encoder import SentenceEncoder
@@ -62,14 +62,6 @@ class LocalCopy:
     def label(self) -> str:
         """What tags and call records name it: `banking-lora/3`."""
         return f"{self.name}/{self.version}"
-
-
-def identity(name: str, version: int, manifest_sha256: str) -> str:
-    """What an adapter is called where its content matters, such as in a cache scope: name, number, hash.
-
-    The number alone is not enough: it starts again at 1 with a new registry.
-    """
-    return f"{check_name(name)}-{version}-{manifest_sha256[:12]}"
 
 
 def fetch(version: AdapterVersion, store: Path, signatures: Signatures | None = None) -> LocalCopy:

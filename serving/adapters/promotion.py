@@ -14,6 +14,7 @@ from serving.adapters.audit import Act, Action
 from serving.adapters.decision import NEVER_WAIVED, GateDecision
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.soundness import require_sound
+from serving.adapters.splits import ENDED, with_ending
 from serving.adapters.versions import CHAMPION, PREVIOUS, AdapterVersion
 from serving.errors import InvalidInputError, RefusedError
 
@@ -35,6 +36,7 @@ class Transition:
         decision_sha256: the gate decision behind a promotion; empty for a rollback or without one.
         waived: why somebody overruled the gate; empty where nobody did.
         audit_hash: hash of its audit row.
+        split_ended: id of the split that it ended; empty where none ran.
     """
 
     action: Action
@@ -47,6 +49,7 @@ class Transition:
     decision_sha256: str
     audit_hash: str
     waived: str = ""
+    split_ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def promotion_act(
         evidence = _waived(candidate, champion, waiver)
     candidate.verify()
     registry.signatures.require(candidate.bundle, candidate.label)
-    return Act(Action.PROMOTE, name, version, by, reason, champion, version, evidence)
+    return with_ending(registry, Act(Action.PROMOTE, name, version, by, reason, champion, version, evidence))
 
 
 def rollback(registry: AdapterRegistry, name: str, *, by: str, reason: str) -> Transition:
@@ -143,7 +146,7 @@ def rollback_act(registry: AdapterRegistry, name: str, *, by: str, reason: str) 
     target = registry.get(name, previous)
     target.verify()
     registry.signatures.require(target.bundle, target.label)
-    return Act(Action.ROLLBACK, name, previous, by, reason, champion, previous)
+    return with_ending(registry, Act(Action.ROLLBACK, name, previous, by, reason, champion, previous))
 
 
 def _require_passing(candidate: AdapterVersion, champion: int | None) -> GateDecision:
@@ -222,4 +225,5 @@ def _move(registry: AdapterRegistry, act: Act) -> Transition:
         decision_sha256=act.evidence.get("decision", ""),
         audit_hash=row.hash,
         waived=act.evidence.get("waived", ""),
+        split_ended=act.evidence.get(ENDED, ""),
     )

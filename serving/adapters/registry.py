@@ -8,7 +8,6 @@ of their own beside the database and never change. Rules (who may promote what) 
 
 import contextlib
 import logging
-import os
 import re
 import threading
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from serving.adapters.audit import Act, Action, AuditEntry, AuditLog, Step
-from serving.adapters.database import check_readable, check_writable, translated
+from serving.adapters.database import check_readable, check_writable, quiet_mlflow, translated
 from serving.adapters.decision import GateDecision
 from serving.adapters.files import copy_files
 from serving.adapters.history import GAP, read_history
@@ -28,11 +27,11 @@ from serving.adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, c
 from serving.adapters.pages import all_pages, search_versions
 from serving.adapters.settlement import settle
 from serving.adapters.signature import Signatures
+from serving.adapters.splits import kept_because
 from serving.adapters.versions import (
     CHAMPION,
     MANIFEST_TAG,
     PLACE_TAG,
-    PREVIOUS,
     AdapterVersion,
     tags_of,
     version_of,
@@ -53,12 +52,6 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{8}")
 _LEFTOVER_AGE_S = 3_600.0
 _HEAD_TAG = "audit.head"
-
-
-def quiet_mlflow() -> None:
-    """Keep MLflow off the network; entry points call it before anything imports MLflow."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
 
 
 class AdapterRegistry:
@@ -182,10 +175,14 @@ class AdapterRegistry:
 
     def audit_head(self, name: str) -> str | None:
         """Hash of the last audit row on a model, as the registry remembers it; None where it has none."""
-        with contextlib.suppress(MissingError), self._mlflow() as client:
-            head: str | None = client.get_registered_model(check_name(name)).tags.get(_HEAD_TAG)
-            return head
+        with contextlib.suppress(MissingError):
+            return self.model_tags(name).get(_HEAD_TAG)
         return None
+
+    def model_tags(self, name: str) -> dict[str, str]:
+        """What is noted on a model as a whole. Errors as for `aliases`."""
+        with self._mlflow() as client:
+            return dict(client.get_registered_model(check_name(name)).tags)
 
     def register(
         self,
@@ -234,15 +231,15 @@ class AdapterRegistry:
         """Remove a version and its bundle.
 
         Raises:
-            RefusedError: it is the champion, or the previous one that a rollback needs.
+            RefusedError: it is the champion, the previous one that a rollback needs, or in a split.
             MissingError: no such version.
         """
         with self.writing():
             found = self.get(name, version)
-            if kept := sorted({CHAMPION, PREVIOUS} & set(found.aliases)):
+            if kept := kept_because(found, self.model_tags(name)):
                 raise RefusedError(
-                    f"{found.label} is the {kept[0]} and cannot be deleted.",
-                    advice="Promote another version first.",
+                    f"{found.label} is {kept} and cannot be deleted.",
+                    advice="Promote another version first, or stop the split.",
                 )
             evidence = {"place": found.bundle.parent.name}
             act = Act(Action.DELETE, name, version, by, reason, evidence=evidence)
@@ -313,6 +310,11 @@ class AdapterRegistry:
             for key, value in tags.items():
                 client.set_model_version_tag(name, str(version), key, value)
 
+    def set_model_tag(self, name: str, tag: str, value: str) -> None:
+        """Note something on a model as a whole; only inside `writing`."""
+        with self._mlflow() as client:
+            client.set_registered_model_tag(name, tag, value)
+
     def place(self, name: str, place: str) -> Path:
         """Folder of one registered bundle and its decisions.
 
@@ -333,8 +335,8 @@ class AdapterRegistry:
         if head and head not in {entry.hash for entry in self.audit.readable()}:
             act = replace(act, evidence={**act.evidence, GAP: head})
         row = self.audit.append(step, act, closes=closes)
-        with contextlib.suppress(MissingError), self._mlflow() as client:
-            client.set_registered_model_tag(act.model, _HEAD_TAG, row.hash)
+        with contextlib.suppress(MissingError):
+            self.set_model_tag(act.model, _HEAD_TAG, row.hash)
         return row
 
     def _store(

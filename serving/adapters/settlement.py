@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from serving.adapters.audit import Act, Action
 from serving.adapters.manifest import SIGNATURE_FILE
+from serving.adapters.splits import end_with, settle_split
 from serving.adapters.versions import CHALLENGER, CHAMPION, DECISION_TAG, PLACE_TAG, PREVIOUS
 from serving.errors import MissingError
 
@@ -69,6 +70,7 @@ def _move(registry: "AdapterRegistry", act: Act) -> Act | None:
         "promoted.waived": act.evidence.get("waived", ""),
     }
     registry.set_tags(act.model, new, stamp)
+    end_with(registry, act)
     return act
 
 
@@ -101,4 +103,7 @@ _SETTLERS: Mapping[Action, Callable[["AdapterRegistry", Act], Act | None]] = {
     Action.SIGN: _signing,
     Action.PIN: _single_row,
     Action.DISABLE: _single_row,
+    Action.SPLIT: settle_split,
+    Action.STOP: settle_split,
+    Action.HALT: settle_split,
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.adapters.decision import GateDecision
-from serving.adapters.manifest import MANIFEST_FILE, METRICS_FILE, Manifest, verify
+from serving.adapters.manifest import MANIFEST_FILE, METRICS_FILE, Manifest, check_name, verify
 from serving.errors import IntegrityError, InvalidInputError
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -44,6 +44,11 @@ class AdapterVersion:
     def label(self) -> str:
         """What tags and call records name it: `banking-lora/3`."""
         return f"{self.name}/{self.version}"
+
+    @property
+    def identity(self) -> str:
+        """See `identity`; of what was registered, whether or not the files are still the same."""
+        return identity(self.name, self.version, self.tags.get(MANIFEST_TAG, ""))
 
     @property
     def gate_status(self) -> str:
@@ -110,6 +115,14 @@ class AdapterVersion:
     def decision_file(self, sha256: str) -> Path:
         """Where the gate decision with this sha256 is stored."""
         return self.bundle.parent / f"decision-{sha256}.json"
+
+
+def identity(name: str, version: int, manifest_sha256: str) -> str:
+    """What an adapter is called where its content matters, such as in a cache scope: name, number, hash.
+
+    The number alone is not enough: it starts again at 1 with a new registry.
+    """
+    return f"{check_name(name)}-{version}-{manifest_sha256[:12]}"
 
 
 def tags_of(manifest: Manifest) -> dict[str, str]:

@@ -44,7 +44,7 @@ class LiveNews:
         snapshot = LiveSnapshot(
             call.call_id, call.started_at, datetime.now(UTC), call.transport, call.adapter,
             state.phase.value, state.turn, state.epoch, happened,
-            turns[-1].decision.value if turns else "",
+            turns[-1].decision.value if turns else "", arm=call.arm,
         )  # fmt: skip
         self._tell("state", {"phase": snapshot.phase, "turn": state.turn, "happened": happened})
         try:

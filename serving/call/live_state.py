@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from serving.errors import UnavailableError
+from serving.telemetry.attributes import CHAMPION
 
 CALL_ID = r"^[0-9A-Za-z_-]{1,64}$"
 """What may be asked for as a call's id."""
@@ -30,6 +31,7 @@ class LiveSnapshot:
         happened: what led here: `began`, `heard`, `answered`, `played`, …; docs/operations.md has them all.
         decision: of the newest committed turn; empty before.
         server: name of the orchestrator that holds the caller's socket.
+        arm: `champion` or `challenger`; as in the call's record.
     """
 
     call_id: str
@@ -43,6 +45,7 @@ class LiveSnapshot:
     happened: str
     decision: str = ""
     server: str = ""
+    arm: str = CHAMPION
 
 
 @dataclass(frozen=True, slots=True)

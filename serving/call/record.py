@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from serving.call.machine import Ending
+from serving.telemetry.attributes import CHAMPION
 
 
 class Decision(StrEnum):
@@ -153,6 +154,9 @@ class CallRecord:
         false_interruptions: how often the bot held its speech for a sound that was no interruption.
         transfer_summary: what a person needs to know who takes the call over, redacted.
         verified: whether the caller's identity was verified in this call.
+        arm: `champion` or `challenger` (`serving.arms.split.Arm`); champion where no split was in effect.
+        split: id of the split that was in effect when the call began; empty where none was.
+        caller_key: keyed hash that the call's arm was drawn by; empty where no split was in effect.
     """
 
     call_id: str
@@ -175,6 +179,9 @@ class CallRecord:
     false_interruptions: int = 0
     transfer_summary: str = ""
     verified: bool = False
+    arm: str = CHAMPION
+    split: str = ""
+    caller_key: str = ""
     turns: tuple[TurnRecord, ...] = ()
 
 

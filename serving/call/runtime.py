@@ -1,7 +1,7 @@
 """A server's parts, put together once: settings to knowledge, engines, adapter, cache, tools, records.
 
 This is the only place that knows all of them. Opening a runtime loads models; calls that it opens afterwards
-share them, and each keeps the adapter and the cache scope that it began with.
+share them, and each keeps the arm, the adapter and the cache scope that it began with.
 """
 
 import time
@@ -15,9 +15,12 @@ from loguru import logger
 
 from serving.adapters.live import LiveAdapter, ServedAdapter
 from serving.adapters.signature import require_signed_dialogue
+from serving.arms.assignment import caller_key
 from serving.cache.lookup import SemanticCache
 from serving.cache.signature import RULES, Signer
 from serving.cache.types import CacheScope
+from serving.call.arm_guard import CallArms
+from serving.call.arms import InArm
 from serving.call.book import CallBook
 from serving.call.clock import Clock, FileClock
 from serving.call.ears import Ears
@@ -38,6 +41,7 @@ from serving.call.session import CallSession, new_call_id
 from serving.call.store import CallStore
 from serving.call.toolbox import Banking, Toolbox, check_phrases
 from serving.call.turn_taking import load_turn_taking
+from serving.call.wordings import Wordings
 from serving.errors import InvalidInputError, VoicebotError
 from serving.language.choice import choose_llm
 from serving.language.embedded import EmbeddedResponder
@@ -148,14 +152,17 @@ class Runtime:
             banking=banking,
             guard=load_injection_guard(settings.data / "lexicons" / "injection.yaml"),
         )
-        self._texts = texts
-        self._check_wordings(voice=voice)
+        self._wordings = Wordings(texts, settings, today)
+        self._wordings.check(self.knowledge, voice=voice)
         self.choices = [Choice("llm", llm.engine.info.name, llm.engine.info.model, llm.reason)]
         self.engines = self._speech(settings) if voice else Engines(None, None, None)
         self.kept = SpeechCache(self.engines.tts) if self.engines.tts is not None else None
         self._vads = SpareVads()
         self.turn_taking = load_turn_taking(settings.data / "lexicons" / "turn_taking.yaml")
         self.adapter = LiveAdapter.from_settings(settings, self.encoder)
+        self.arms = CallArms.from_settings(
+            settings, self.adapter, self.encoder, self.records, lambda it: self.cache.warm(self.scope(it))
+        )
 
     def _speech(self, settings: Settings) -> Engines:
         stt, tts = choose_stt(settings), choose_tts(settings)
@@ -186,6 +193,7 @@ class Runtime:
                     self.adapter.current.version,
                 )
         self.adapter.current.tagger.tag("warm up")
+        self.arms.start()
         self.save_set_aside()
         self.end_lost_calls()
         return self
@@ -204,6 +212,7 @@ class Runtime:
     def close(self) -> None:
         """Stop watching for promotions and let running writes finish; what hangs is not waited for."""
         self._vads.close()
+        self.arms.close()
         self.adapter.close()
         self.executor.close()
         if self.box.banking is not None:
@@ -328,22 +337,27 @@ class Runtime:
         *,
         live: bool = False,
     ) -> tuple[CallRecord, Responder, Journal]:
-        """The record, responder and journal of a new call."""
-        served = self.adapter.current
-        scope = self.scope(served)
+        """The record, responder and journal of a new call; its arm is drawn here, once."""
+        call_id, caller = call_id or new_call_id(), _plain(caller_id)
+        placed = self.arms.place(lambda: caller_key(caller, call_id, self._key))
+        served, scope = placed.served, self.scope(placed.served)
         voice = engines.tts is not None
         call = CallRecord(
-            call_id=call_id or new_call_id(),
+            call_id=call_id,
             started_at=datetime.now(UTC),
             transport=transport,
             adapter=served.version,
             cache_scope=scope.key,
             engines={**engines.names(), "llm": self.box.llm.info.name},
             script=script,
-            caller=self._caller_hash(caller_id),
+            caller=keyed_hash(Kind.ACCOUNT, caller, self._key) if caller else "",
+            arm=placed.arm,
+            split=placed.split,
+            caller_key=placed.caller_key,
         )
         recording = self._recording_path(call) if voice and self.settings.keep_recordings else None
-        watching: tuple[CallObserver, ...] = (self.metrics, self.traces, *observers)
+        labelled = (InArm(self.metrics, call.arm), InArm(self.traces, call.arm))
+        watching: tuple[CallObserver, ...] = (*labelled, *observers)
         failed = self.metrics.record_failures.inc
         return (
             call,
@@ -361,37 +375,18 @@ class Runtime:
     def _aside(self) -> Path:
         return self.settings.home / "unsaved"
 
-    def _caller_hash(self, caller_id: str) -> str:
-        """One hash for every way of writing a number: spaces, dashes and a plus are not part of it."""
-        plain = "".join(char for char in caller_id if char.isalnum()).casefold()
-        return keyed_hash(Kind.ACCOUNT, plain, self._key) if plain else ""
-
     def _recording_path(self, call: CallRecord) -> Path:
         day = call.started_at.strftime("%Y-%m-%d")
         return self.settings.home / "recordings" / day / f"{call.call_id}.wav"
 
     def opening(self, *, voice: bool, recorded: bool) -> str:
         """What the law wants said before anything else (data/compliance/README.md)."""
-        notices = [("LEGAL_NOTICE", "ai_voice_disclosure")] if voice else []
-        notices += [("RECORDING_OPT_OUT", "recording_notice")] if recorded else []
-        return " ".join(self._wording(flow_type, text_id) for flow_type, text_id in notices)
+        return self._wordings.opening(voice=voice, recorded=recorded)
 
-    def _wording(self, flow_type: str, text_id: str = "") -> str:
-        return self._texts.notice(
-            flow_type,
-            {},
-            jurisdiction=self.settings.jurisdiction,
-            on=self.box.today(),
-            text_id=text_id,
-            house={"bank_name": self.settings.bank_name},
-        ).text
 
-    def _check_wordings(self, *, voice: bool) -> None:
-        """Make sure, before the first call, that no wording is missing in the middle of one."""
-        self.opening(voice=voice, recorded=voice and self.settings.keep_recordings)
-        self._wording("RECORDING_OPT_OUT")
-        for text_id in sorted({name for answer in self.knowledge.answers for name in answer.disclosures}):
-            self._wording(self._texts.flow_type(text_id), text_id)
+def _plain(caller_id: str) -> str:
+    """One way of writing a number: spaces, dashes and a plus are not part of it."""
+    return "".join(char for char in caller_id if char.isalnum()).casefold()
 
 
 def _llm_limit_s(settings: Settings, llm: EngineInfo) -> float:

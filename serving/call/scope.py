@@ -32,7 +32,7 @@ def scope_for(parts: ScopeParts, adapter: str, dialogue_adapter: str = "none") -
 
     Args:
         parts: what does not change with the adapter.
-        adapter: the adapter's identity (`serving.adapters.loader.identity`).
+        adapter: the adapter's identity (`serving.adapters.versions.identity`).
         dialogue_adapter: the same of the language model's adapter, where one is used.
     """
     knowledge = hashlib.sha256("\n".join(parts.knowledge).encode()).hexdigest()

@@ -5,6 +5,7 @@ is an integrity error, not an update. Errors never quote what was written: they 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -145,6 +146,20 @@ class CallStore:
         if since is not None:
             query = query.where(CALLS.c.started_at >= _utc(since))
         return self._found(query.limit(limit))[::-1]
+
+    def ended_in_split(self, split: str, *, since: datetime) -> list[tuple[str, datetime]]:
+        """Id and end of the calls of a split that ended at or after a time, oldest end first."""
+        query = (
+            sa.select(CALLS.c.call_id, CALLS.c.ended_at)
+            .where(CALLS.c.split == split, CALLS.c.ended_at >= _utc(since))
+            .order_by(CALLS.c.ended_at, CALLS.c.call_id)
+        )
+        with translated(), self._engine.connect() as db:
+            return [(call_id, _utc(at)) for call_id, at in db.execute(query)]
+
+    def these(self, call_ids: Sequence[str]) -> list[CallRecord]:
+        """Calls by their ids (at most some hundreds), oldest first; unknown ids are left out."""
+        return self._found(CALLS.select().where(CALLS.c.call_id.in_(call_ids)).order_by(CALLS.c.started_at))
 
     def check(self) -> None:
         """Ask the database for nothing, to know whether it answers.

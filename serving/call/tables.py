@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serving.errors import EngineError, IntegrityError, UnavailableError
+from serving.telemetry.attributes import CHAMPION
 
 SQLITE_BUSY_S = 5.0
 """How long a write waits for another one, seconds. Live calls write aside; fifty of them on one machine that
@@ -51,6 +52,9 @@ CALLS = sa.Table(
     sa.Column("transfer_summary", sa.Text, nullable=False, server_default=""),
     sa.Column("verified", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("unrecorded", sa.String(16)),
+    sa.Column("arm", sa.String(16), nullable=False, server_default=CHAMPION),
+    sa.Column("split", sa.String(32), nullable=False, server_default="", index=True),
+    sa.Column("caller_key", sa.String(64), nullable=False, server_default=""),
 )
 
 TURNS = sa.Table(

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.adapter_home import home_follows, home_loads
+from serving.cli.adapter_home import choose, cold, home_follows, home_loads
 from serving.cli.adapter_options import (
     AsJson,
     By,
@@ -84,6 +84,23 @@ def rollback(
         _report(promotion.rollback(registry, name, by=who, reason=reason), settings, as_json=as_json)
 
 
+def load(
+    which: Which,
+    disable: Annotated[
+        bool, typer.Option("--disable", help="Serve the frozen baseline head of it instead.")
+    ] = False,
+    reason: Reason = "operator's choice",
+    by: By = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose what the servers of this home load; the same as --load NAME --enable."""
+    with command_errors():
+        choose(
+            which, enable=not disable, disable=disable, by=by, reason=reason, dry_run=dry_run, as_json=as_json
+        )
+
+
 def sign(
     which: Which,
     reason: Reason = "signed by an operator",
@@ -130,7 +147,10 @@ def _report(done: "Transition", settings: "Settings", *, as_json: bool) -> None:
     else:
         console.print(f"{home_loads(settings)} They do not pick it up;", soft_wrap=True, markup=False)
         console.print(f"`adapter-control --load {done.model} --enable` lets them follow the champion.")
-    console.print(
-        "Its cache scope starts cold unless it was warmed: `voicebot build-cache` answers the "
-        "frequent questions into it."
-    )
+    if done.split_ended:
+        console.print(f"It ended the split {done.split_ended}.")
+    if cold(settings, [open_registry(settings).get(done.model, done.champion_after)]):
+        said = "Its cache scope starts cold: `voicebot build-cache` answers the frequent questions into it."
+    else:
+        said = "Its cache scope is there already and is attached with it."
+    console.print(said, soft_wrap=True)

@@ -8,11 +8,14 @@ from serving.cli.adapter_options import acting, adapter_store, open_registry, op
 from serving.cli.adapter_views import show_plan
 from serving.cli.console import print_json
 from serving.errors import IntegrityError, InvalidInputError
+from serving.plain import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from serving.adapters.pin import Pin, Reference
+    from serving.adapters.versions import AdapterVersion
     from serving.settings import Settings
 
 
@@ -51,11 +54,62 @@ def choose(
         show_plan(pin_act(reference, enabled=enable, by=who, reason=reason), as_json=as_json)
         return
     pin = write_pin(store, reference, enabled=enable, by=who, reason=reason, warn=warn)
-    if as_json:
-        print_json(pin)
-        return
     what = f"{reference}" if enable else f"the frozen baseline head of {reference}"
+    ended = (
+        ""
+        if enable and _follows_default(reference)
+        else _end_split(settings, who, f"pinned {what}: {reason}")
+    )
+    if as_json:
+        print_json({**plain(pin), "split_ended": ended})
+        return
     typer.echo(f"Servers of {settings.home} load {what} within {settings.registry_poll_s + 1:g} s.")
+    if ended:
+        typer.echo(f"It ended the split {ended}.")
+
+
+def _follows_default(reference: "Reference") -> bool:
+    """Whether a home that loads this serves the champion whose split servers follow."""
+    from serving.adapters.pin import DEFAULT_NAME, Reference
+
+    return reference == Reference(DEFAULT_NAME)
+
+
+def _end_split(settings: "Settings", who: str, reason: str) -> str:
+    """End the split that servers of this home followed until now; its id, or nothing where none ran.
+
+    A pin stands, and this home's servers leave the split by themselves, even where the registry is away.
+    """
+    from serving.adapters.pin import DEFAULT_NAME
+    from serving.adapters.splits import running_in
+    from serving.adapters.splitting import carry_out, stop_plan
+    from serving.errors import MissingError, VoicebotError
+
+    try:
+        registry = open_registry(settings)
+        running = running_in(registry.model_tags(DEFAULT_NAME))
+        if running is None:
+            return ""
+        carry_out(
+            registry,
+            DEFAULT_NAME,
+            lambda: stop_plan(registry, DEFAULT_NAME, by=who, reason=reason),
+            seen=running,
+        )
+    except MissingError:  # no registry, no split
+        return ""
+    except VoicebotError as error:
+        warn(f"Servers of this home leave a split of callers, but it was not ended: {error}")
+        return ""
+    return running.id
+
+
+def cold(settings: "Settings", versions: "Sequence[AdapterVersion]") -> "list[AdapterVersion]":
+    """Those versions for which this home's cache holds no scope at all."""
+    from serving.cache.scopes import adapters_with_scope
+
+    warm = adapters_with_scope(settings.home / "cache")
+    return [version for version in versions if version.identity not in warm]
 
 
 def home_loads(settings: "Settings") -> str:

@@ -21,14 +21,21 @@ _BOUNDS = (".low", ".high", ".lower_bound", ".probability_better")
 
 def list_versions(name: Name = None, as_json: AsJson = False) -> None:
     """Show every version with its aliases and the gate's verdict, and what this home loads."""
+    from serving.adapters.splits import running_in, told
+
     with command_errors():
         settings = open_settings()
-        versions = open_registry(settings).versions(name)
+        registry = open_registry(settings)
+        versions = registry.versions(name)
         if as_json:
             print_json(versions)
             return
         show_versions(versions)
         rich_console().print(home_loads(settings), soft_wrap=True, markup=False)
+        for model in dict.fromkeys(version.name for version in versions):
+            if running := running_in(registry.model_tags(model)):
+                said = f"A split of callers runs ({running.id}): {told(running)}."
+                rich_console().print(said, soft_wrap=True, markup=False)
 
 
 def show(which: Which, as_json: AsJson = False) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from serving.cli import adapter_changes, adapter_exports, adapter_reading
+from serving.cli import adapter_changes, adapter_exports, adapter_reading, adapter_split
 from serving.cli.adapter_home import choose
 from serving.cli.adapter_options import AsJson, By, DryRun, Reason
 from serving.cli.console import command_errors
@@ -17,7 +17,8 @@ from serving.errors import InvalidInputError
 
 app = typer.Typer(
     name="adapter-control",
-    help="List, compare, verify, promote and roll back adapters; choose what the servers of this home load.",
+    help="List, compare, verify, promote, split and roll back adapters; choose what the servers of this home "
+    "load.",
     invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,6 +28,8 @@ app.command()(adapter_reading.show)
 app.command()(adapter_reading.compare)
 app.command()(adapter_changes.promote)
 app.command()(adapter_changes.rollback)
+app.command()(adapter_split.split)
+app.command()(adapter_changes.load)
 app.command()(adapter_reading.history)
 app.command()(adapter_reading.verify)
 app.command()(adapter_exports.export)

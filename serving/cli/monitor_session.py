@@ -90,7 +90,7 @@ def _list_calls(source: "CallSource", *, as_json: bool) -> None:
         return
     print_table(
         "Calls in progress" if calls else "No call is in progress.",
-        ("call", "began (UTC)", "phase", "turn", "last", "decision", "transport", "adapter", "server"),
+        ("call", "began (UTC)", "phase", "turn", "last", "decision", "transport", "adapter", "arm", "server"),
         [
             (
                 call["call_id"],
@@ -101,6 +101,7 @@ def _list_calls(source: "CallSource", *, as_json: bool) -> None:
                 call["decision"],
                 call["transport"],
                 call["adapter"],
+                call.get("arm", ""),
                 call["server"],
             )
             for call in calls
@@ -169,7 +170,9 @@ def _print_record(record: "Mapping[str, Any]") -> None:
 
     call = call_of(_harmless(record))
     console = rich_console()
-    console.print(f"{call.started_at:%Y-%m-%d %H:%M:%S} UTC, {call.transport}, {call.adapter}", markup=False)
+    arm = f" ({call.arm} of the split {call.split})" if call.split else ""
+    began = f"{call.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    console.print(f"{began}, {call.transport}, {call.adapter}{arm}", markup=False)
     console.print()
     view = ConsoleObserver(console)
     for turn in call.turns:

@@ -58,6 +58,8 @@ def _rows(health: "Mapping[str, Any]") -> list[tuple[str, object]]:
         label = name.replace("_", " ")
         if name == "engines" and isinstance(value, list):
             rows += [(f"engine, {_of(item, 'role')}", _engine(item)) for item in value]
+        elif name == "split" and isinstance(value, dict):
+            rows.append((label, _split(value)))
         elif name == "ready":
             rows.append(("takes calls", "yes" if value else f"no: {health.get('not_ready_because', '–')}"))
         elif name == "not_ready_because":
@@ -73,6 +75,11 @@ def _rows(health: "Mapping[str, Any]") -> list[tuple[str, object]]:
 
 def _engine(item: object) -> str:
     return f"{_of(item, 'name')} ({_of(item, 'model')}): {_of(item, 'reason')}"
+
+
+def _split(split: "Mapping[str, Any]") -> str:
+    said = f"{split.get('challenger', '–')} gets {split.get('percent', '–')} %"
+    return said if split.get("in_effect") else f"NOT IN EFFECT: {split.get('not_in_effect_because', '–')}"
 
 
 def _of(item: object, name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
+from serving.adapters.live_arms import Standing
 from serving.plain import plain
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Health:
         live: live calls, where there are any.
         reachable: whether what the server depends on answers, by its name.
         threads: those of live calls, where there are any.
+        standing: how the server takes part in a split of callers.
     """
 
     runtime: "Runtime"
@@ -49,6 +51,7 @@ class Health:
     live: "LiveCalls | None"
     reachable: Callable[[], Mapping[str, bool]]
     threads: Threads | None
+    standing: Callable[[], Standing] = Standing
 
     @property
     def draining(self) -> bool:
@@ -91,6 +94,7 @@ class Health:
             "not_ready_because": refusal,
             "adapter": served.version,
             "adapter_source": served.source,
+            "split": split_report(self.standing()),
             "cache_generation": self.runtime.cache.generation(),
             "engines": plain(self.runtime.choices),
             "active_calls": len(self.calls) + len(self.live or ()),
@@ -98,6 +102,21 @@ class Health:
             "draining": self.draining,
             **answers,
         }
+
+
+def split_report(standing: Standing) -> dict[str, Any] | None:
+    """The running split as plain JSON values; None where none runs."""
+    split = standing.split
+    if split is None:
+        return None
+    return {
+        "id": split.id,
+        "champion": split.champion,
+        "challenger": split.challenger,
+        "percent": split.percent,
+        "in_effect": not standing.trouble,
+        "not_in_effect_because": standing.trouble,
+    }
 
 
 def add_health_routes(app: FastAPI, health: Health) -> None:

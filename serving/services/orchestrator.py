@@ -21,6 +21,7 @@ from fastapi.responses import JSONResponse
 from loguru import logger
 from pydantic import BaseModel, Field
 
+from serving.adapters.live_arms import Standing
 from serving.call.faults import fault
 from serving.call.line import MOST_TYPED, Line
 from serving.call.live_background import BackgroundState
@@ -85,6 +86,7 @@ def create_app(
     routers: Sequence[APIRouter] = (),
     reachable: Callable[[], Mapping[str, bool]] = dict,
     threads: Threads | None = None,
+    standing: Callable[[], Standing] = Standing,
 ) -> FastAPI:
     """The application around a runtime that somebody else opens and closes.
 
@@ -96,6 +98,7 @@ def create_app(
         routers: further routes, whose errors are explained as all others.
         reachable: whether what the server depends on answers, by its name; asked at each health check.
         threads: those that live calls work on.
+        standing: how the server takes part in a split of callers.
     """
 
     @asynccontextmanager
@@ -119,7 +122,7 @@ def create_app(
         said = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}." for item in error.errors()]
         return _explained(InvalidInputError(" ".join(said), advice="docs/operations.md shows what is sent."))
 
-    health = Health(runtime, calls, live, reachable, threads)
+    health = Health(runtime, calls, live, reachable, threads, standing)
     runtime.metrics.hung_work.set_function(lambda: health.hung)
     add_health_routes(app, health)
 
@@ -195,7 +198,14 @@ def serve(settings: "Settings", listening: Callable[[str], None] = lambda _url: 
             state, runtime.records, timezone=settings.timezone, closing=lambda: server.should_exit
         )
         app = create_app(
-            runtime, calls, live, options, routers=[watching], reachable=reach.now, threads=pools
+            runtime,
+            calls,
+            live,
+            options,
+            routers=[watching],
+            reachable=reach.now,
+            threads=pools,
+            standing=lambda: runtime.arms.standing,
         )
 
         def started() -> None:

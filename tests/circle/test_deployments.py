@@ -105,6 +105,7 @@ def test_the_schedules_of_prefect_yaml_are_active(deployments: dict[str, dict[st
         "build-cache-index/daily": "0 4 * * *",
         "evaluate-speech/weekly": "0 5 * * 0",
         "report-kpis/daily": "30 6 * * *",
+        "report-arms/daily": "45 6 * * *",
         "watch-drift/weekly": "0 7 * * 1",
     }
     assert all(schedule["active"] for item in deployments.values() for schedule in item["schedules"])

@@ -1,0 +1,28 @@
+"""Whose questions a home's cache can answer, from its files alone: no model is loaded and nothing is made."""
+
+from pathlib import Path
+
+from serving.cache.index import read_manifest
+from serving.cache.store import CacheStore
+from serving.errors import VoicebotError
+
+
+def adapters_with_scope(folder: Path) -> frozenset[str]:
+    """Identities of the intent adapters for which the live generation holds a scope.
+
+    A scope also belongs to knowledge, rates and engines; where those have changed since, the server finds
+    it cold all the same. A cache that cannot be read holds nothing.
+
+    Args:
+        folder: `home/cache`.
+    """
+    try:
+        manifest = read_manifest(folder)
+        if manifest is None:
+            return frozenset()
+        scopes = CacheStore(folder / "cache.sqlite", read_only=True).scopes()
+    except VoicebotError:
+        return frozenset()
+    return frozenset(
+        scope.intent_adapter for key, scope in scopes.items() if f"{key}.faiss" in manifest.files
+    )

@@ -1,0 +1,75 @@
+"""What the ended calls of a split come to, for the guardrail and for people who ask.
+
+Every server with the same records comes to the same counts. A caller counts once, with the first call.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from serving.arms.guardrail import Tally
+from serving.arms.split import Split
+from serving.call.arms import outcome_of
+from serving.call.record import CallRecord
+
+_LATE = timedelta(hours=1)
+"""How late a record may come behind others that ended after it: the database was away, or a clock is slow."""
+_AT_ONCE = 500
+"""Calls that are read at a time."""
+
+
+class SplitRecords(Protocol):
+    """Where the ended calls of a split are; see `serving.call.store.CallStore`."""
+
+    def ended_in_split(self, split: str, *, since: datetime) -> list[tuple[str, datetime]]:
+        """Id and end of calls that ended at or after a time, oldest end first."""
+        ...
+
+    def these(self, call_ids: Sequence[str]) -> list[CallRecord]:
+        """Calls by their ids."""
+        ...
+
+
+class SplitTally:
+    """Counts of one split, brought up to date with each look.
+
+    Args:
+        split: which one.
+        records: its ended calls.
+    """
+
+    def __init__(self, split: Split, records: SplitRecords) -> None:
+        self.split = split
+        self.tally = Tally()
+        self._records = records
+        self._since = split.started_at
+        self._seen: dict[str, datetime] = {}
+        self._callers: set[str] = set()
+
+    def update(self) -> bool:
+        """Read what has ended since the last look; returns whether anything did.
+
+        Raises:
+            VoicebotError: the records are out of reach; nothing was counted twice.
+        """
+        ended = self._records.ended_in_split(self.split.id, since=self._since - _LATE)
+        fresh = [(call_id, at) for call_id, at in ended if call_id not in self._seen]
+        for place in range(0, len(fresh), _AT_ONCE):
+            some = dict(fresh[place : place + _AT_ONCE])
+            calls = {call.call_id: call for call in self._records.these(list(some))}
+            self.tally = self.tally.with_calls(
+                outcome
+                for call in (calls[call_id] for call_id in some if call_id in calls)
+                if self._first(call) and (outcome := outcome_of(call, self.split.guard)) is not None
+            )
+            self._seen |= some
+        if fresh:
+            self._since = max(self._since, fresh[-1][1])
+            self._seen = {key: at for key, at in self._seen.items() if at >= self._since - _LATE}
+        return bool(fresh)
+
+    def _first(self, call: CallRecord) -> bool:
+        if not call.turns or call.caller_key in self._callers:
+            return False
+        self._callers.add(call.caller_key)
+        return True

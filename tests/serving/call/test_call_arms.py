@@ -1,0 +1,159 @@
+"""What a call of an arm leaves: its label everywhere, and its outcome for the guardrail."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from serving.arms.guardrail import Guard, Harm
+from serving.arms.split import Arm, Share, Split
+from serving.call.arms import InArm, outcome_of, thought_s
+from serving.call.machine import Ending
+from serving.call.record import CallRecord, Decision, TurnRecord
+from serving.call.split_tally import SplitTally
+from serving.call.store import CallStore
+from serving.telemetry.metrics import TurnMetrics
+from tests.serving.sessions.records import call, turn
+from tests.serving.telemetry.records import a_call, a_turn
+
+BEGAN = datetime(2026, 11, 21, 12, tzinfo=UTC)
+GUARD = Guard(slow_s=1.0)
+SPLIT = Split("0123456789ab", "k/1", "k/2", (Share(BEGAN, 50),), by="ann", why="why", guard=GUARD)
+
+
+def a_good_turn(**changes: object) -> TurnRecord:
+    plain = replace(turn("a", 1), stages={"end_of_turn": 9.0, "stt": 9.0, "llm": 0.5, "tts": 9.0})
+    return replace(plain, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+def an_ended(*turns: TurnRecord, **changes: object) -> CallRecord:
+    found = replace(call("a", 0), ending=Ending.COMPLETED, turns=turns)
+    return replace(found, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+def harms(*turns: TurnRecord, **changes: object) -> frozenset[Harm]:
+    outcome = outcome_of(an_ended(*turns, **changes), GUARD)
+    assert outcome is not None
+    return outcome.harms
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"error": "llm: EngineError"}, {"decision": Decision.APOLOGY}, {"decision": Decision.REPROMPT},
+     {"decision": Decision.OUT_OF_SCOPE}, {"in_scope": False}],
+)  # fmt: skip
+def test_a_call_with_one_turn_that_helped_nobody_has_failed_and_its_transfer_is_after_a_failure(
+    changes: dict[str, object],
+) -> None:
+    bad = a_good_turn(**changes)
+    assert harms(a_good_turn(), bad, a_good_turn()) == {Harm.FAILED}
+    assert harms(a_good_turn(), bad, ending=Ending.TRANSFERRED) == {Harm.FAILED, Harm.TRANSFERRED}
+
+
+def test_a_transfer_that_a_caller_asked_for_is_no_harm_and_one_of_words_not_understood_is() -> None:
+    asked = a_good_turn(decision=Decision.TRANSFER, intent="agent")
+    lost = a_good_turn(decision=Decision.TRANSFER, intent="")
+    assert harms(a_good_turn(), asked, ending=Ending.TRANSFERRED) == frozenset()
+    assert harms(lost, ending=Ending.CALLER_LEFT) == {Harm.FAILED, Harm.TRANSFERRED}
+
+
+def test_slow_is_what_is_thought_about_and_not_what_is_heard_or_said() -> None:
+    assert thought_s(a_good_turn()) == 0.5
+    assert harms(a_good_turn()) == frozenset()
+    slow = a_good_turn(stages={"stt": 0.1, "intent": 0.6, "llm": 0.6})
+    assert harms(a_good_turn(), slow) == {Harm.SLOW}
+    assert thought_s(a_good_turn(stages={"llm": float("nan")})) == 0.0
+
+
+@pytest.mark.parametrize(
+    "silent", [an_ended(), an_ended(a_good_turn(), ending=Ending.LOST), an_ended(a_good_turn(), ending=None)]
+)
+def test_a_call_without_words_or_without_an_end_says_nothing(silent: CallRecord) -> None:
+    assert outcome_of(silent, GUARD) is None
+
+
+def test_metrics_carry_the_arm_of_the_call() -> None:
+    metrics = TurnMetrics()
+    InArm(metrics, Arm.CHALLENGER).turn_committed(a_turn())
+    InArm(metrics, Arm.CHALLENGER).call_ended(a_call())
+    InArm(metrics, Arm.CHAMPION).turn_committed(a_turn())
+    shown = metrics.exposition().decode()
+    assert 'voicebot_turns_total{adapter="banking-lora/3",arm="challenger"' in shown
+    assert 'voicebot_calls_total{adapter="banking-lora/3",arm="challenger"' in shown
+    assert shown.count('voicebot_turns_total{adapter="banking-lora/3",arm="champion"') == 1
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> CallStore:
+    return CallStore(f"sqlite:///{tmp_path / 'calls.db'}")
+
+
+def saved(records: CallStore, number: int, *, caller: str = "", after_s: float = 0.0) -> CallRecord:
+    name = f"{number:032d}"
+    bad = a_good_turn(call_id=name, decision=Decision.APOLOGY)
+    record = replace(
+        call(name, 0), started_at=BEGAN, ended_at=BEGAN + timedelta(seconds=after_s), turns=(bad,),
+        arm=Arm.CHALLENGER if number % 2 else Arm.CHAMPION, split=SPLIT.id, caller_key=caller or name,
+    )  # fmt: skip
+    records.save(record)
+    return record
+
+
+def trials(tally: SplitTally) -> tuple[int, int]:
+    both = tally.tally.champion, tally.tally.challenger
+    return tuple(arm[Harm.FAILED].trials if arm else 0 for arm in both)  # type: ignore[return-value]
+
+
+def test_the_label_comes_back_from_the_database_as_it_went_in(records: CallStore) -> None:
+    record = saved(records, 1)
+    assert records.call(record.call_id) == record
+    unlabelled = call("b")
+    records.save(unlabelled)
+    found = records.call("b")
+    assert (found.arm, found.split, found.caller_key) == ("champion", "", "")
+
+
+def test_each_look_counts_what_ended_since_and_nothing_twice(records: CallStore) -> None:
+    tally = SplitTally(SPLIT, records)
+    assert tally.update() is False
+    for number in range(6):
+        saved(records, number, after_s=number)
+    assert tally.update() is True
+    assert trials(tally) == (3, 3)
+    assert tally.update() is False
+    saved(records, 6, after_s=2.5)  # its record comes late, behind calls that ended after it
+    saved(records, 7, after_s=5_000)
+    tally.update()
+    assert trials(tally) == (4, 4)
+    saved(records, 8, after_s=5_001)
+    tally.update()
+    tally.update()
+    assert trials(tally) == (5, 4)
+
+
+def test_a_server_that_starts_later_comes_to_the_same_counts(records: CallStore) -> None:
+    early = SplitTally(SPLIT, records)
+    for number in range(30):
+        saved(records, number, after_s=number * 600.0)
+        early.update()
+    late = SplitTally(SPLIT, records)
+    late.update()
+    assert late.tally == early.tally
+    assert trials(late) == (15, 15)
+
+
+def test_a_caller_counts_once_however_often_the_call_is_repeated(records: CallStore) -> None:
+    for number in range(1, 20, 2):
+        saved(records, number, caller="the same", after_s=number)
+    tally = SplitTally(SPLIT, records)
+    tally.update()
+    assert trials(tally) == (0, 1)
+
+
+def test_calls_of_another_split_and_calls_in_progress_are_not_counted(records: CallStore) -> None:
+    records.save(replace(saved(records, 1), call_id="x" * 32, split="another", turns=()))
+    records.begin(replace(call("y" * 32, 0), split=SPLIT.id, ended_at=None, ending=None))
+    tally = SplitTally(SPLIT, records)
+    tally.update()
+    assert trials(tally) == (0, 1)
