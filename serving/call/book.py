@@ -129,7 +129,7 @@ class CallBook:
             self.notes.error("the recording could not be written: {}", fault("recording", error))
             return None, Unrecorded.UNWRITABLE
         if path is None:
-            return None, Unrecorded.OPTED_OUT if recording.erased else Unrecorded.EMPTY
+            return None, recording.erased or Unrecorded.EMPTY
         return str(path), None
 
     def _tell(self, notify: Callable[[CallObserver], None]) -> None:

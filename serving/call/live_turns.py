@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from serving.call import machine as m
+from serving.call import policy
 from serving.call.book import CallBook
 from serving.call.clock import Laps
 from serving.call.dialogue import DialogueState, Reply, heard_only, merged, no_longer_asked
@@ -16,7 +17,7 @@ from serving.call.faults import fault
 from serving.call.open_turn import OpenTurn
 from serving.call.outcome import Outcome
 from serving.call.ports import SPEECH_LIMIT_S
-from serving.call.record import CallRecord, Decision, TurnRecord
+from serving.call.record import CallRecord, Decision, TurnRecord, Unrecorded
 from serving.call.recording import Recording
 from serving.call.scheduler import Scheduler, Serial
 
@@ -172,8 +173,13 @@ class LiveTurns:
         self._close_if_done()
 
     def abandon(self, why: str) -> None:
-        """File the turns that are over without the answers that are still being made."""
+        """File the turns that are over without the answers that are still being made.
+
+        One of them may ask for no recording, so none is kept.
+        """
         for turn in [turn for turn in self._in_flight if turn.index in self._unheard]:
+            if not policy.opts_out(turn.text):  # in words that only the answer would have understood
+                self._recording.erase(Unrecorded.UNANSWERED)
             turn.failed(f"answer: {why}")
             self._finalise(turn, self._unheard.pop(turn.index), interrupted=True)
         self._close_if_done()
@@ -191,6 +197,8 @@ class LiveTurns:
         turn.laps = Laps(self._scheduler, turn.speech_end)
 
     def _finalise(self, turn: OpenTurn, heard: str, *, interrupted: bool) -> None:
+        if turn.reply is None and policy.opts_out(turn.text):  # whatever became of its answer
+            self._recording.erase()
         if interrupted and turn.reply is not None:
             self.dialogue = heard_only(self.dialogue, heard)
         record, self.dialogue = self._book.finalise(turn, self.dialogue, heard=heard, interrupted=interrupted)

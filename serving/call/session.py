@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from serving.audio import FRAME_SECONDS, AudioClip
 from serving.call import machine as m
+from serving.call import policy
 from serving.call.book import CallBook, share
 from serving.call.caller import Caller, CallerLine, Feedback
 from serving.call.clock import Clock, Laps
@@ -245,6 +246,8 @@ class CallSession:
             reply = self._responder.answer(heard, self._dialogue, turn.laps)
         except Exception as error:  # no stage of an answer may end the call
             self._fail(turn, fault("answer", error))
+            if policy.opts_out(turn.text):  # whatever becomes of the answer
+                self._recording.erase()
             self._events.append(m.AnsweringFailed(self._clock.now(), action.epoch))
             return
         turn.reply, turn.decision = reply, reply.decision

@@ -13,7 +13,7 @@ from loguru import logger
 
 from serving.audio import read_wav_channels
 from serving.call.generation import execute
-from serving.call.record import Decision
+from serving.call.record import Decision, Unrecorded
 from serving.errors import EngineError
 from serving.language.protocols import TextDelta, ToolCall
 from serving.settings import Settings
@@ -34,6 +34,7 @@ from tests.serving.call.phone import (
     toolbox,
     typed,
 )
+from tests.serving.live.telephone import Replies
 
 CARD = "4111 1111 1111 1111"
 NAME = "Zanthia Quillfeather"
@@ -222,6 +223,13 @@ def test_sound_that_was_not_understood_or_is_a_part_of_a_number_is_not_kept(
     first = int(np.flatnonzero(voiced)[0])
     assert not voiced[first + caller.rate * 3 // 2 :].any()
     assert voiced[first : first + caller.rate].any()
+
+
+def test_a_caller_who_asks_for_no_recording_gets_none_though_the_answer_breaks(bank: Bank) -> None:
+    asks = "please do not record this call"
+    replies = Replies({asks: EngineError("broken")})
+    call = bank.call([spoken(1.0)], stt=ToldStt([asks], bank.counter), responder=replies)
+    assert (call.recording, call.unrecorded) == (None, Unrecorded.OPTED_OUT)
 
 
 def test_no_approved_wording_looks_like_personal_data() -> None:
