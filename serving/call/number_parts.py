@@ -66,7 +66,7 @@ def with_parts(
     state: DialogueState,
     *,
     growing: bool = False,
-    keyed: bool = False,
+    keyed: Sequence[range] = (),
 ) -> tuple[TypedValue, ...]:
     """The values of a turn: digits that may be a part of a number are personal; a last one is the whole card.
 
@@ -75,13 +75,16 @@ def with_parts(
         values: what `parse` found, with what is expected.
         state: the dialogue before this turn.
         growing: the text is what was heard so far; digits that it ends with may go on.
-        keyed: the digits were keyed; any of them are personal.
+        keyed: where digits were keyed; any of them are personal.
     """
     if asks_figure(state):
         return tuple(values)
     announced = unfinished(text, values)
     for run in digit_runs(text):
-        value = _part(run, values, state, growing=growing, keyed=keyed) or _first_part(run, values, announced)
+        pressed = any(keys.start < run.end and run.start < keys.stop for keys in keyed)
+        value = _part(run, values, state, growing=growing, keyed=pressed) or _first_part(
+            run, values, announced
+        )
         if value is not None:
             others = (item for item in values if item.end <= value.start or item.start >= value.end)
             values = sorted((*others, value), key=lambda item: item.start)
@@ -127,7 +130,8 @@ def _part(
     run: DigitRun, values: Sequence[TypedValue], state: DialogueState, *, growing: bool, keyed: bool
 ) -> TypedValue | None:
     """The value that a run of digits is; None where `parse` knows better."""
-    if not _counts(run, state, growing=growing) and not (keyed and not _chooses(run, state)):
+    secret = keyed and not _chooses(run, state)
+    if not _counts(run, state, growing=growing) and not secret:
         return None
     joined = _joined(run, state)
     if len(joined) > len(run.digits) and is_card(joined):
@@ -135,7 +139,7 @@ def _part(
     said = _within(run, values)
     counts = [value for value in said if value.kind is Kind.COUNT]
     # "pay four one one" may be the amount, or the beginning of anything while it is being heard.
-    amounts = growing and run.spelled and not any(value.personal for value in said)
+    amounts = (secret or (growing and run.spelled)) and not any(value.personal for value in said)
     if not (counts or amounts or (run.alone and not said)):
         return None
     start = min([run.start, *(value.start for value in said)])

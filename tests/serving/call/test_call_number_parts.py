@@ -174,6 +174,23 @@ def test_a_rating_is_a_rating_after_whatever_digits() -> None:
     assert heard(["1234"], DialogueState(pending=rating))[0] == ["<account>"]
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("1234#", "<account>"),
+        ("7# 8#", "<account>"),
+        ("12# what is my balance", "<account> what is my balance"),
+        ("hello 1234# so what now", "hello <account> so what now"),
+        ("what is my balance 1234#", "what is my balance <account>"),
+        ("it is 5 1234#", "it is <account>"),
+        ("C# is 12", "C# is 12"),
+        ("ticket #12", "ticket #12"),
+    ],
+)
+def test_keys_are_personal_wherever_they_were_pressed_in_a_turn(text: str, shown: str) -> None:
+    assert redacted_words(text, NOTHING).text == shown
+
+
 def test_digits_are_not_printed() -> None:
     assert "4111" not in repr(digit_runs("four one one one"))
     assert "4111" not in repr(left_open("4111", NOTHING))

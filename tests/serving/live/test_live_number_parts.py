@@ -1,5 +1,6 @@
 """A number in parts on a live line: neither shown while it is heard, nor on record, nor audible."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from serving.audio import read_wav_channels
 from serving.call.responder import Responder
 from tests.serving.call.bank_caller import BANK_RULES
 from tests.serving.call.phone import SCOPE, KeywordTagger, fill_cache, toolbox
-from tests.serving.live.telephone import Replies, Telephone
+from tests.serving.live.telephone import POLICY, Replies, Telephone
 
 CARD = ["four one one one", "one one one one", "uh one one one one", "and one one one one"]
 
@@ -104,3 +105,17 @@ def test_keyed_digits_that_were_asked_for_are_what_they_are(responder: Replies) 
     assert [turn.text for turn in turns[1:3]] == ["5000", "60"]
     assert turns[-1].text == "4"
     assert phone.call.call.survey == 4
+
+
+@pytest.mark.parametrize("keys", ["1234", "7"])
+def test_so_are_those_that_were_keyed_before_something_was_said(keys: str) -> None:
+    replies = Replies(greeting="This is a wording that must be heard to its end, and it takes a while. " * 4)
+    phone = Telephone(["what is my balance"], replies, policy=replace(POLICY, greeting_holds=True))
+    phone.wait(0.5)
+    for key in keys + "#":
+        phone.call.digit(key)
+    phone.talk(0.6)
+    phone.wait(1.0)
+    (turn,) = phone.hang_up()
+    assert turn.text == "<account> what is my balance"
+    assert keys not in turn.text

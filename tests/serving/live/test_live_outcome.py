@@ -26,6 +26,26 @@ def test_the_answers_to_the_survey_are_on_record_and_the_latest_counts() -> None
     assert (record.confirmed, record.survey, record.ending) == (True, 5, Ending.COMPLETED)
 
 
+def test_who_keys_a_rating_and_hangs_up_at_once_has_given_it() -> None:
+    rated = {"answer": "Goodbye.", "feedback": Feedback(confirmed=True, survey=4), "next": Next.END}
+    phone = Telephone(["yes"], Replies({"4#": rated}))
+    turn(phone)
+    phone.call.digit("4")
+    phone.wait(0.3)
+    assert [record.text for record in phone.hang_up()][1:] == ["4#"]
+    assert [(call.survey, call.ending) for call in phone.records.ended] == [(4, Ending.CALLER_LEFT)]
+
+
+def test_keys_that_were_told_are_told_once() -> None:
+    phone = Telephone()
+    phone.wait_for("listening")
+    for key in "12":
+        phone.call.digit(key)
+    phone.hang_up()
+    assert phone.call._keys._keys == ""
+    assert [asked.text for asked in phone.replies.asked] == ["12#"]
+
+
 def test_a_caller_who_leaves_before_the_survey_has_judged_nothing() -> None:
     phone = Telephone(["hello"])
     turn(phone)
