@@ -32,10 +32,10 @@ def said_in_turn(phone: Telephone, turns: int) -> None:
     phone.wait_for("listening")
 
 
-def loudest(phone: Telephone) -> int:
+def loudest(phone: Telephone, since: float = 0.0) -> int:
     assert phone.call.call.recording is not None
     caller = read_wav_channels(Path(phone.call.call.recording))[0]
-    return int(np.abs(caller.samples.astype(np.int32)).max())
+    return int(np.abs(caller.samples[round(since * caller.rate) :].astype(np.int32)).max())
 
 
 def told(phone: Telephone, event: str) -> list[Any]:
@@ -77,6 +77,24 @@ def test_figures_that_were_asked_for_are_heard_and_recorded(tmp_path: Path, resp
     assert turns[1].text == "five zero zero zero"
     assert [data["text"] for data in told(phone, "partial")[before:]][-1] == "five zero zero zero"
     assert loudest(phone) > 1_000
+
+
+def test_a_card_number_instead_of_a_figure_is_not_heard_in_the_recording(
+    tmp_path: Path, responder: Replies
+) -> None:
+    words = ["what is the monthly payment", "four one one one", "one one one two", "one one one one"]
+    phone = Telephone(words, responder, folder=tmp_path, words_per_s=4.0)
+    said_in_turn(phone, 1)
+    asked = phone.time.now()
+    said_in_turn(phone, 1)
+    before = len(told(phone, "partial"))
+    said_in_turn(phone, 2)
+    turns = phone.hang_up()
+    assert [turn.text for turn in turns[1:]] == ["four one one one", "<account>", "<account_2>"]
+    shown = [data["text"] for data in told(phone, "partial")[before:]]
+    assert [text for text in shown if text.count("one") + text.count("two") > 2] == []
+    assert loudest(phone) > 1_000
+    assert loudest(phone, asked) < 100
 
 
 def keyed(phone: Telephone, keys: str) -> None:
