@@ -121,7 +121,8 @@ def left_open(text: str, state: DialogueState) -> tuple[bool, Unfinished | None]
         text: the true text.
         state: the dialogue before this turn.
     """
-    values, _ = _values(text, state)
+    text, keyed = _said(text)
+    values, _ = _values(text, state, keyed=keyed)
     return bool(values), begun(text, values, state)
 
 

@@ -31,6 +31,7 @@ from tests.serving.call.phone import (
     ToldStt,
     knowledge,
     spoken,
+    spoken_turns,
     toolbox,
     typed,
 )
@@ -114,6 +115,14 @@ def test_what_a_failed_turn_introduced_keeps_its_placeholder(bank: Bank) -> None
         "my card number is <card_2>",
         "my card number is <card>",
     ]
+
+
+@pytest.mark.parametrize("between", [[], [("uh", 0.1)]])
+def test_what_a_failed_turn_began_is_redacted_in_the_next_one(bank: Bank, between: list[Told]) -> None:
+    told: list[Told] = ["my name is", *between, "xylia"]
+    replies = Replies({"my name is": EngineError("broken"), "xylia": EngineError("broken")})
+    turns = spoken_turns(bank, told, responder=replies, max_failures=9)
+    assert [turn.text for turn in turns] == ["my name is", *("uh" for _ in between), "<name>"]
 
 
 def test_placeholders_stay_the_same_over_the_turns_of_a_call(bank: Bank) -> None:
