@@ -37,11 +37,16 @@ class _Work:
         if not self.begin():
             return False
         self.dropped = True
+        self.job = _nothing  # what is left of it waits for a thread, and none may ever be free
         return self.end()
 
     def end(self) -> bool:
         """Whether nobody has ended it before."""
         return self._over.acquire(blocking=False)
+
+
+def _nothing() -> None:
+    """What a dropped job is."""
 
 
 class WorkPool:

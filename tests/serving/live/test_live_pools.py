@@ -1,9 +1,11 @@
 """Threads of live calls: what hangs takes no other work's threads, is made up for, and holds up no exit."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,6 +153,43 @@ def test_work_that_was_given_up_before_it_began_is_never_done(hanging: Hanging) 
     assert last.wait(10)
     assert not done_anyway.is_set()
     pool.close()
+
+
+def test_what_was_dropped_keeps_nothing_alive_though_no_thread_is_ever_free(hanging: Hanging) -> None:
+    pool = WorkPool("tools", 1, replacements=0)
+    give_up = pool.submit(hanging)
+    hanging.wait_for(1)
+    give_up()
+    assert pool.stuck
+    caller = Hanging()
+    alive = weakref.ref(caller)
+    assert pool.submit(caller)()
+    del caller
+    gc.collect()
+    assert alive() is None
+    pool.close()
+
+
+def test_who_breaks_when_told_that_work_is_late_keeps_it_from_nobody_else(
+    pools: WorkPools, hanging: Hanging
+) -> None:
+    told: list[Exception | None] = []
+
+    def breaks(_result: None, error: Exception | None) -> None:
+        told.append(error)
+        raise RuntimeError
+
+    async def call() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        scheduler = AsyncScheduler(pools)
+        for name in ("ears", "tts", "answer"):
+            scheduler.work(name, hanging, breaks, LATE_S)
+        async with asyncio.timeout(10):
+            while len(told) < 3:
+                await asyncio.sleep(0)
+
+    asyncio.run(call())
+    assert all(isinstance(error, EngineTimeoutError) for error in told)
 
 
 def test_what_is_over_is_not_counted_as_hung() -> None:
