@@ -12,6 +12,7 @@ import numpy as np
 
 from serving.audio import FRAME_SECONDS, AudioClip, Samples
 from serving.call.line import Line
+from serving.call.playout import heard_of
 from serving.call.scheduler import Scheduler, Timer
 
 AHEAD_S = 0.4
@@ -151,12 +152,10 @@ class LivePlayout:
                 share = (now - sent.start) / (sent.end - sent.start)
                 begun = upto.get(id(sent.piece), 0)
                 upto[id(sent.piece)] = begun + int((sent.upto - begun) * share)
-        parts = []
-        for key, played in upto.items():
-            piece = pieces[key]
-            words = piece.text.split() if piece.spoken else []
-            parts.append(" ".join(words[: int(len(words) * played / len(piece.samples) + 1e-6)]))
-        return " ".join(part for part in parts if part)
+        played = ((pieces[key], samples) for key, samples in upto.items())
+        return heard_of(
+            (piece.text, samples / len(piece.samples)) for piece, samples in played if piece.spoken
+        )
 
     def marked(self, name: str) -> None:
         """A mark came back: what was sent before it has been played, if it is of this speech."""
