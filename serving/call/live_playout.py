@@ -69,6 +69,7 @@ class LivePlayout:
         self._ended, self._began, self._on_sent = ended, began, sent
         self._timer: Timer | None = None
         self._epoch = 0
+        self._marks = 0  # of the whole call: a filler and its answer are one epoch
         self._free_at = 0.0
         self._reset()
 
@@ -76,7 +77,6 @@ class LivePlayout:
         self._queue: deque[_Piece] = deque()
         self._sent: list[_Sent] = []
         self._lag = 0.0
-        self._marks = 0
         self._marked: dict[str, float] = {}
         self._since_mark = 0.0
         self._complete = False
