@@ -92,6 +92,10 @@ class CallBook:
         )
         self._tell(lambda observer: observer.turn_committed(record))
 
+    def missed(self) -> None:
+        """A record that was to be written hangs, or was given up before it began."""
+        self._filing.missed()
+
     def close(self, ending: Ending, **facts: Any) -> None:
         """Complete the call's record.
 

@@ -227,3 +227,4 @@ class LiveTurns:
     def _filed(self, _result: None, error: Exception | None) -> None:
         if error is not None:  # filing keeps what it cannot write; only a hang comes here
             self._book.notes.error("a record is late: {}", fault("records", error))
+            self._book.missed()
