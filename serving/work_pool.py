@@ -119,7 +119,7 @@ class WorkPool:
                 while True:
                     work = self._queue.get_nowait()
                     if work is not None:
-                        work.drop()
+                        self._wanted -= work.drop()
             for _ in range(self._alive):
                 self._queue.put(None)
 

@@ -124,21 +124,33 @@ class LiveTurns:
         self._in_flight.append(turn)
 
     def took(self, turn: OpenTurn, reply: Reply | None) -> bool:
-        """The turn's answer is made, or cannot be; returns whether anybody still waits for it."""
+        """The turn's answer is made, or cannot be; returns whether anybody still waits for it.
+
+        Raises:
+            Exception: a reply that cannot be taken, where somebody waits for it.
+        """
         self._in_flight.remove(turn)
-        if reply is not None:
-            turn.reply, turn.decision = reply, reply.decision
-            if reply.error:
-                turn.failed(reply.error)
-            self.dialogue = merged(reply.state, self.dialogue)
-            self._outcome.take(reply)
-            if reply.stop_recording:
-                self._recording.erase()
         late = turn.index in self._unheard
+        try:
+            if reply is not None:
+                self._take(turn, reply)
+        except Exception as error:
+            if not late:
+                raise
+            self.failed(turn, fault("answer", error))
         if late:
-            self._finalise(turn, self._unheard.pop(turn.index), interrupted=True)
+            self._finalise_late(turn)
         self._close_if_done()
         return not late
+
+    def _take(self, turn: OpenTurn, reply: Reply) -> None:
+        turn.reply, turn.decision = reply, reply.decision
+        if reply.error:
+            turn.failed(reply.error)
+        self.dialogue = merged(reply.state, self.dialogue)
+        self._outcome.take(reply)
+        if reply.stop_recording:
+            self._recording.erase()
 
     def failed(self, turn: OpenTurn | None, error: str) -> None:
         """Note what broke."""
@@ -181,7 +193,7 @@ class LiveTurns:
             if not policy.opts_out(turn.text):  # in words that only the answer would have understood
                 self._recording.erase(Unrecorded.UNANSWERED)
             turn.failed(f"answer: {why}")
-            self._finalise(turn, self._unheard.pop(turn.index), interrupted=True)
+            self._finalise_late(turn)
         self._close_if_done()
 
     def _at(self, moment: float) -> datetime:
@@ -205,6 +217,14 @@ class LiveTurns:
         self._talk_s += record.reply_s
         self._committed(record)
         self._records.add(lambda: self._book.file_turn(record), self._filed)
+
+    def _finalise_late(self, turn: OpenTurn) -> None:
+        """Finalise a turn that was over before its answer; whatever breaks, the call waits for it no more."""
+        heard = self._unheard.pop(turn.index)
+        try:
+            self._finalise(turn, heard, interrupted=True)
+        except Exception as error:
+            self._book.notes.error("turn {} is not on record: {}", turn.index, fault("call", error))
 
     def _close_if_done(self) -> None:
         if self._ending is None or self._unheard:

@@ -212,6 +212,18 @@ def test_what_closing_dropped_never_began(hanging: Hanging) -> None:
     assert not began()
 
 
+def test_what_comes_back_behind_the_end_finds_no_thread_to_be_made(hanging: Hanging) -> None:
+    pool = WorkPool("closed kind", 1, replacements=0)
+    give_up = pool.submit(hanging)
+    hanging.wait_for(1)
+    give_up()
+    pool.submit(lambda: None)
+    pool.close()
+    hanging.let_go.set()
+    until(lambda: pool.hung == 0)
+    until(lambda: not [it for it in threading.enumerate() if it.name.startswith("closed kind")])
+
+
 def test_a_job_that_breaks_its_thread_leaves_it_to_the_next() -> None:
     pool, over = WorkPool("voices", 1), threading.Event()
 
