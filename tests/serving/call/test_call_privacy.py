@@ -218,7 +218,15 @@ def test_words_that_break_the_redaction_are_not_kept(bank: Bank, monkeypatch: py
     assert "redaction: RecursionError" in turn.error
 
 
-@pytest.mark.parametrize("told", [["hello", EngineError("broken")], ["hello", "4111"]])
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["hello", EngineError("broken")],
+        ["hello", "4111"],
+        ["hello", "four", "one"],
+        ["hello", ("pay five hundred dollars", 0.1)],
+    ],
+)
 def test_sound_that_was_not_understood_or_is_a_part_of_a_number_is_not_kept(
     bank: Bank, told: list[Told]
 ) -> None:
