@@ -124,13 +124,20 @@ class WorkPool:
                 self._queue.put(None)
 
     def _staff(self) -> None:
-        """Have threads for what is wanted; the lock is held."""
+        """Have threads for what is wanted; the lock is held.
+
+        One that cannot be had now is asked for again with the next work.
+        """
         most = min(self._threads, self._threads + self._most_hung - self._hung)
         while self._alive < min(most, self._wanted):
             self._made += 1
             name = f"{self._kind}-{self._made}"
+            try:
+                threading.Thread(target=self._run, name=name, daemon=True).start()
+            except RuntimeError as error:
+                logger.error("a thread for {} cannot be had: {}", self._kind, error)
+                return
             self._alive += 1
-            threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def _give_up(self, work: _Work) -> bool:
         if work.drop():
