@@ -142,7 +142,8 @@ class LiveCall:
             return
         if why:
             self._book.notes.warning("the call is over, not by the caller: {}", why)
-        self._keys.complete()
+        if self._turns.dialogue.pending is not None:  # keys are the answer to what was asked
+            self._keys.complete()
         self._dispatch(m.HungUp(self._scheduler.now(), broken=bool(why)), "broken" if why else "hung_up")
 
     def _keyed(self, keys: str) -> None:
