@@ -37,11 +37,16 @@ class _Work:
         if not self.begin():
             return False
         self.dropped = True
+        self.job = _nothing  # what is left of it waits for a thread, and none may ever be free
         return self.end()
 
     def end(self) -> bool:
         """Whether nobody has ended it before."""
         return self._over.acquire(blocking=False)
+
+
+def _nothing() -> None:
+    """What a dropped job is."""
 
 
 class WorkPool:
@@ -114,18 +119,25 @@ class WorkPool:
                 while True:
                     work = self._queue.get_nowait()
                     if work is not None:
-                        work.drop()
+                        self._wanted -= work.drop()
             for _ in range(self._alive):
                 self._queue.put(None)
 
     def _staff(self) -> None:
-        """Have threads for what is wanted; the lock is held."""
+        """Have threads for what is wanted; the lock is held.
+
+        One that cannot be had now is asked for again with the next work.
+        """
         most = min(self._threads, self._threads + self._most_hung - self._hung)
         while self._alive < min(most, self._wanted):
             self._made += 1
             name = f"{self._kind}-{self._made}"
+            try:
+                threading.Thread(target=self._run, name=name, daemon=True).start()
+            except RuntimeError as error:
+                logger.error("a thread for {} cannot be had: {}", self._kind, error)
+                return
             self._alive += 1
-            threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def _give_up(self, work: _Work) -> bool:
         if work.drop():

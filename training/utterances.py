@@ -150,11 +150,11 @@ def export_utterances(calls: Iterable[CallRecord], since: datetime, until: datet
 
 
 def opted_out(call: CallRecord) -> bool:
-    """Whether the caller wants no recording: the record says so, or a turn does.
+    """Whether the caller wants no recording: the record says so, or that it may be, or a turn does.
 
     Where no sound was kept anyway (typed calls), only the turn tells.
     """
-    if call.unrecorded is Unrecorded.OPTED_OUT:
+    if call.unrecorded in {Unrecorded.OPTED_OUT, Unrecorded.UNANSWERED}:
         return True
     return any(turn.intent == OPT_OUT or opts_out(turn.text) for turn in call.turns)
 

@@ -21,7 +21,7 @@ from serving.call.open_turn import OpenTurn
 from serving.call.ports import CallObserver, Journal
 from serving.call.record import CallRecord, TurnRecord, Unrecorded
 from serving.call.recording import Recording
-from serving.call.understanding import redacted_words
+from serving.call.understanding import left_open, redacted_words
 
 CUT_TAIL = 500
 """Characters behind the limit of a turn that are read but never kept: a value that was cut in two is not
@@ -92,6 +92,10 @@ class CallBook:
         )
         self._tell(lambda observer: observer.turn_committed(record))
 
+    def missed(self) -> None:
+        """A record that was to be written hangs, or was given up before it began."""
+        self._filing.missed()
+
     def close(self, ending: Ending, **facts: Any) -> None:
         """Complete the call's record.
 
@@ -110,14 +114,19 @@ class CallBook:
         self._tell(lambda observer: observer.call_ended(self.call))
 
     def _redacted(self, turn: OpenTurn, dialogue: DialogueState) -> tuple[str, DialogueState]:
-        """The words of a turn without a reply; what they introduce keeps its placeholder in later turns."""
+        """The words of a turn without a reply; what they introduce keeps its placeholder in later turns.
+
+        What they begin ("my name is"), the next turn goes on with, as it does behind an answer.
+        """
         try:
             redacted = redacted_words(turn.text, dialogue)
+            begun = left_open(turn.text, dialogue)[1] or dialogue.unfinished
         except Exception as error:  # words that cannot be redacted are not kept
             turn.failed(fault("redaction", error))
             return "", dialogue
         whole = redacted.text[:-CUT_TAIL] if len(turn.text) >= self.most_chars else redacted.text
-        return whole[: self._max_chars], replace(dialogue, placeholders=redacted.placeholders)
+        later = replace(dialogue, placeholders=redacted.placeholders, unfinished=begun)
+        return whole[: self._max_chars], later
 
     def _write(self, recording: Recording) -> tuple[str | None, Unrecorded | None]:
         """The recording's path, or why there is none; a full disk costs the recording, not the call."""
@@ -129,7 +138,7 @@ class CallBook:
             self.notes.error("the recording could not be written: {}", fault("recording", error))
             return None, Unrecorded.UNWRITABLE
         if path is None:
-            return None, Unrecorded.OPTED_OUT if recording.erased else Unrecorded.EMPTY
+            return None, recording.erased or Unrecorded.EMPTY
         return str(path), None
 
     def _tell(self, notify: Callable[[CallObserver], None]) -> None:

@@ -24,6 +24,8 @@ from serving.plain import plain
 class Filing:
     """The records of one call on their way to the database; it never raises.
 
+    Called by one thread after another, but for a write that hangs and comes back beside later ones.
+
     Args:
         records: the database.
         aside: folder for calls that could not be saved by their end.
@@ -35,6 +37,7 @@ class Filing:
         self._aside = aside
         self._failed = failed
         self._behind = False
+        self._missed = False
         self._call: CallRecord | None = None
 
     def begin(self, call: CallRecord) -> None:
@@ -48,14 +51,18 @@ class Filing:
         self._call = replace(self._call, turns=(*self._call.turns, turn))
         self._write(self._call, lambda: self._records.add_turn(turn))
 
+    def missed(self) -> None:
+        """A record hangs on its way, or never came here: the end of the call writes whatever is missing."""
+        self._missed = True
+
     def end(self, call: CallRecord) -> None:
         """The call ended."""
-        self._write(call, lambda: self._records.end(call))
-        if self._behind:
+        self._behind = self._behind or self._missed
+        if not self._write(call, lambda: self._records.end(call)):
             _set_aside(call, self._aside)
 
-    def _write(self, call: CallRecord, latest: Callable[[], None]) -> None:
-        """Write the latest record, or all of the call where earlier ones are missing.
+    def _write(self, call: CallRecord, latest: Callable[[], None]) -> bool:
+        """Write the latest record, or all of the call where earlier ones are missing; whether it is written.
 
         Until a write has come back it counts as missing: a signal may end the process in the middle of it.
         """
@@ -68,8 +75,9 @@ class Filing:
         except Exception as error:  # a bug in a driver must not end the call either
             self._failed()
             logger.error("records of call {} are kept for later: {}", call.call_id, fault("records", error))
-        else:
-            self._behind = False
+            return False
+        self._behind = False
+        return True
 
 
 def _set_aside(call: CallRecord, folder: Path) -> None:

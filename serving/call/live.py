@@ -142,6 +142,8 @@ class LiveCall:
             return
         if why:
             self._book.notes.warning("the call is over, not by the caller: {}", why)
+        if self._turns.dialogue.pending is not None:  # keys are the answer to what was asked
+            self._keys.complete()
         self._dispatch(m.HungUp(self._scheduler.now(), broken=bool(why)), "broken" if why else "hung_up")
 
     def _keyed(self, keys: str) -> None:
@@ -366,6 +368,8 @@ class LiveCall:
         for timer in (self._speech_watch, self._call_watch):
             if timer is not None:
                 timer.cancel()
+        self._muting.close(self._scheduler.now())  # before anything can break
+        self._hearing.close()
         self._mouth.drop()
         if ending in {m.Ending.CALLER_LEFT, m.Ending.BROKEN}:
             self._playout.stop()
@@ -373,8 +377,6 @@ class LiveCall:
         transfer = ending is m.Ending.TRANSFERRED
         self._news.ended(ending, transfer=transfer)
         self._line.end(transfer=transfer)
-        self._hearing.close()
-        self._muting.close(self._scheduler.now())
 
     def abandon(self, why: str) -> None:
         """The process ends: file what is known of a call that is over."""

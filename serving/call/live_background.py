@@ -131,8 +131,13 @@ class BackgroundState:
     def _awake(self) -> None:
         """Have the thread look; the condition is held. It starts with the first that is to be passed on."""
         if self._thread is None and not self._closed:
-            self._thread = threading.Thread(target=self._pass_on, name="live-state", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._pass_on, name="live-state", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # none can be had now; the next that is to be passed on asks again
+                logger.error("live states wait for a thread: {}", fault("live_state", error))
+                return
+            self._thread = thread
         self._wake.notify_all()
 
     def _pass_on(self) -> None:

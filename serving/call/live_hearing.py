@@ -196,26 +196,32 @@ class Keys:
 
     Args:
         scheduler: the call's time.
-        complete: told of what was keyed.
+        told: of what was keyed.
     """
 
-    def __init__(self, scheduler: Scheduler, complete: Callable[[str], None]) -> None:
+    def __init__(self, scheduler: Scheduler, told: Callable[[str], None]) -> None:
         self._scheduler = scheduler
-        self._complete = complete
+        self._told = told
         self._keys = ""
         self._timer: Timer | None = None
 
     def press(self, key: str) -> None:
         """Take a key of `serving.call.line.KEYS`."""
+        if key == "#":
+            self.complete()
+            return
+        self._cancel_timer()
+        self._keys = (self._keys + key)[:_MOST_KEYS]
+        self._timer = self._scheduler.later(self._scheduler.now() + KEYS_S, self.complete)
+
+    def complete(self) -> None:
+        """No more keys come: tell what was keyed, if anything was."""
+        self._cancel_timer()
+        keys, self._keys = self._keys, ""
+        if keys:
+            self._told(keys)
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if key == "#":
-            self._finish()
-            return
-        self._keys = (self._keys + key)[:_MOST_KEYS]
-        self._timer = self._scheduler.later(self._scheduler.now() + KEYS_S, self._finish)
-
-    def _finish(self) -> None:
-        keys, self._keys, self._timer = self._keys, "", None
-        if keys:
-            self._complete(keys)
+            self._timer = None

@@ -12,6 +12,7 @@ import numpy as np
 
 from serving.audio import FRAME_SECONDS, AudioClip, Samples
 from serving.call.line import Line
+from serving.call.playout import heard_of
 from serving.call.scheduler import Scheduler, Timer
 
 AHEAD_S = 0.4
@@ -68,6 +69,7 @@ class LivePlayout:
         self._ended, self._began, self._on_sent = ended, began, sent
         self._timer: Timer | None = None
         self._epoch = 0
+        self._marks = 0  # of the whole call: a filler and its answer are one epoch
         self._free_at = 0.0
         self._reset()
 
@@ -75,7 +77,6 @@ class LivePlayout:
         self._queue: deque[_Piece] = deque()
         self._sent: list[_Sent] = []
         self._lag = 0.0
-        self._marks = 0
         self._marked: dict[str, float] = {}
         self._since_mark = 0.0
         self._complete = False
@@ -151,12 +152,10 @@ class LivePlayout:
                 share = (now - sent.start) / (sent.end - sent.start)
                 begun = upto.get(id(sent.piece), 0)
                 upto[id(sent.piece)] = begun + int((sent.upto - begun) * share)
-        parts = []
-        for key, played in upto.items():
-            piece = pieces[key]
-            words = piece.text.split() if piece.spoken else []
-            parts.append(" ".join(words[: int(len(words) * played / len(piece.samples) + 1e-6)]))
-        return " ".join(part for part in parts if part)
+        played = ((pieces[key], samples) for key, samples in upto.items())
+        return heard_of(
+            (piece.text, samples / len(piece.samples)) for piece, samples in played if piece.spoken
+        )
 
     def marked(self, name: str) -> None:
         """A mark came back: what was sent before it has been played, if it is of this speech."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from serving.call import machine as m
+from serving.call import policy
 from serving.call.book import CallBook
 from serving.call.clock import Laps
 from serving.call.dialogue import DialogueState, Reply, heard_only, merged, no_longer_asked
@@ -16,7 +17,7 @@ from serving.call.faults import fault
 from serving.call.open_turn import OpenTurn
 from serving.call.outcome import Outcome
 from serving.call.ports import SPEECH_LIMIT_S
-from serving.call.record import CallRecord, Decision, TurnRecord
+from serving.call.record import CallRecord, Decision, TurnRecord, Unrecorded
 from serving.call.recording import Recording
 from serving.call.scheduler import Scheduler, Serial
 
@@ -123,21 +124,33 @@ class LiveTurns:
         self._in_flight.append(turn)
 
     def took(self, turn: OpenTurn, reply: Reply | None) -> bool:
-        """The turn's answer is made, or cannot be; returns whether anybody still waits for it."""
+        """The turn's answer is made, or cannot be; returns whether anybody still waits for it.
+
+        Raises:
+            Exception: a reply that cannot be taken, where somebody waits for it.
+        """
         self._in_flight.remove(turn)
-        if reply is not None:
-            turn.reply, turn.decision = reply, reply.decision
-            if reply.error:
-                turn.failed(reply.error)
-            self.dialogue = merged(reply.state, self.dialogue)
-            self._outcome.take(reply)
-            if reply.stop_recording:
-                self._recording.erase()
         late = turn.index in self._unheard
+        try:
+            if reply is not None:
+                self._take(turn, reply)
+        except Exception as error:
+            if not late:
+                raise
+            self.failed(turn, fault("answer", error))
         if late:
-            self._finalise(turn, self._unheard.pop(turn.index), interrupted=True)
+            self._finalise_late(turn)
         self._close_if_done()
         return not late
+
+    def _take(self, turn: OpenTurn, reply: Reply) -> None:
+        turn.reply, turn.decision = reply, reply.decision
+        if reply.error:
+            turn.failed(reply.error)
+        self.dialogue = merged(reply.state, self.dialogue)
+        self._outcome.take(reply)
+        if reply.stop_recording:
+            self._recording.erase()
 
     def failed(self, turn: OpenTurn | None, error: str) -> None:
         """Note what broke."""
@@ -172,10 +185,15 @@ class LiveTurns:
         self._close_if_done()
 
     def abandon(self, why: str) -> None:
-        """File the turns that are over without the answers that are still being made."""
+        """File the turns that are over without the answers that are still being made.
+
+        One of them may ask for no recording, so none is kept.
+        """
         for turn in [turn for turn in self._in_flight if turn.index in self._unheard]:
+            if not policy.opts_out(turn.text):  # in words that only the answer would have understood
+                self._recording.erase(Unrecorded.UNANSWERED)
             turn.failed(f"answer: {why}")
-            self._finalise(turn, self._unheard.pop(turn.index), interrupted=True)
+            self._finalise_late(turn)
         self._close_if_done()
 
     def _at(self, moment: float) -> datetime:
@@ -191,12 +209,22 @@ class LiveTurns:
         turn.laps = Laps(self._scheduler, turn.speech_end)
 
     def _finalise(self, turn: OpenTurn, heard: str, *, interrupted: bool) -> None:
+        if turn.reply is None and policy.opts_out(turn.text):  # whatever became of its answer
+            self._recording.erase()
         if interrupted and turn.reply is not None:
             self.dialogue = heard_only(self.dialogue, heard)
         record, self.dialogue = self._book.finalise(turn, self.dialogue, heard=heard, interrupted=interrupted)
         self._talk_s += record.reply_s
         self._committed(record)
         self._records.add(lambda: self._book.file_turn(record), self._filed)
+
+    def _finalise_late(self, turn: OpenTurn) -> None:
+        """Finalise a turn that was over before its answer; whatever breaks, the call waits for it no more."""
+        heard = self._unheard.pop(turn.index)
+        try:
+            self._finalise(turn, heard, interrupted=True)
+        except Exception as error:
+            self._book.notes.error("turn {} is not on record: {}", turn.index, fault("call", error))
 
     def _close_if_done(self) -> None:
         if self._ending is None or self._unheard:
@@ -219,3 +247,4 @@ class LiveTurns:
     def _filed(self, _result: None, error: Exception | None) -> None:
         if error is not None:  # filing keeps what it cannot write; only a hang comes here
             self._book.notes.error("a record is late: {}", fault("records", error))
+            self._book.missed()

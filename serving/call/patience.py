@@ -41,7 +41,7 @@ class Patience:
 
         Raises:
             EngineTimeoutError: it was not done by the deadline.
-            UnavailableError: too many engines hang already.
+            UnavailableError: too many engines hang already, or no thread can be had.
             Exception: what the work raised.
         """
         if not self._free.acquire(blocking=False):
@@ -57,7 +57,11 @@ class Patience:
                 self._free.release()
 
         context = contextvars.copy_context()  # what is logged in the thread belongs to the call, too
-        threading.Thread(target=context.run, args=(run,), name="engine", daemon=True).start()
+        try:
+            threading.Thread(target=context.run, args=(run,), name="engine", daemon=True).start()
+        except RuntimeError as exhausted:
+            self._free.release()
+            raise UnavailableError("No thread can be had for an engine.") from exhausted
         try:
             result, error = done.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:

@@ -1,11 +1,16 @@
 """What the caller hears and when: texts with the times at which their sound plays.
 
-The ledger is the only witness of what was heard. Times are seconds on the call's clock.
+The ledger of a half-duplex call and the playout of a live line (`live_playout`) are the only witnesses of it;
+what a share of a sound tells of its words is said here for both. Times are seconds on the call's clock.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from serving.audio import AudioClip
+
+_ROUNDING = 1e-6
+"""A word that ends where the played sound ends was heard, whatever the floating point says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,23 @@ class PlayoutLedger:
         return self.spans[-1].end if self.spans else None
 
     def heard(self, moment: float) -> str:
-        """Text whose sound had been played by `moment`; a span counts by the words it got through."""
-        parts = []
-        for span in self.spans:
-            if span.end <= moment:
-                parts.append(span.text)
-            elif span.start < moment:
-                words = span.text.split()
-                share = (moment - span.start) / (span.end - span.start)
-                parts.append(" ".join(words[: int(len(words) * share)]))
-        return " ".join(part for part in parts if part)
+        """Text whose sound had been played by `moment`."""
+        return heard_of(
+            (span.text, 1.0 if span.end <= moment else (moment - span.start) / (span.end - span.start))
+            for span in self.spans
+        )
+
+
+def heard_of(pieces: Iterable[tuple[str, float]]) -> str:
+    """What was heard of a speech: of each piece the words that its sound got through.
+
+    Args:
+        pieces: in their order; the words of each, and the share of its sound that was played (above 1: all,
+            below 0: nothing).
+    """
+    parts = []
+    for text, share in pieces:
+        words = text.split()
+        played = int(len(words) * min(1.0, max(0.0, share)) + _ROUNDING)
+        parts.append(" ".join(words[:played]))
+    return " ".join(part for part in parts if part)

@@ -129,6 +129,8 @@ class Unrecorded(StrEnum):
     """Recordings are not kept, or the call was typed."""
     OPTED_OUT = "opted_out"
     """The caller asked for none; what was kept is removed."""
+    UNANSWERED = "unanswered"
+    """The server stopped before the caller's last words were understood; they may have asked for none."""
     EMPTY = "empty"
     """Nothing sounded."""
     UNWRITABLE = "unwritable"

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.audio import AudioClip, Samples, write_wav_blocks
+from serving.call.record import Unrecorded
 
 RECORDING_RATE = 16_000
 """Hz; enough for speech and for hearing a call again."""
@@ -35,8 +36,8 @@ class Recording:
     """
 
     def __init__(self, *, wanted: bool) -> None:
-        self.erased = False
-        """Whether the caller opted out."""
+        self.erased: Unrecorded | None = None
+        """Why nothing is kept any more."""
         self._wanted = wanted
         self._sounds: list[tuple[int, float, AudioClip]] = []
 
@@ -76,9 +77,13 @@ class Recording:
             if found == side and begin + clip.seconds > moment:
                 yield index, begin, clip
 
-    def erase(self) -> None:
-        """Stop, and forget what was kept: the caller opted out."""
-        self.erased = True
+    def erase(self, why: Unrecorded = Unrecorded.OPTED_OUT) -> None:
+        """Stop, and forget what was kept; the first reason counts.
+
+        Args:
+            why: the caller opted out, or may have.
+        """
+        self.erased = self.erased or why
         self._wanted = False
         self._sounds.clear()
 

@@ -174,11 +174,13 @@ class AsyncScheduler:
     def _enforce_limits(self) -> None:
         self._watch = None
         now = self._loop.time()
-        for moment, give_up in list(self._limits.values()):
-            if moment <= now:
-                give_up()
-        if self._limits:
-            self._watch_limits()
+        try:
+            for moment, give_up in list(self._limits.values()):
+                if moment <= now:
+                    give_up()
+        finally:  # whoever is told of a piece may break; the others are told all the same
+            if self._limits:
+                self._watch_limits()
 
 
 class Serial:

@@ -12,12 +12,15 @@ from datetime import UTC, datetime
 
 from serving.audio import FRAME_SECONDS, AudioClip
 from serving.call import machine as m
+from serving.call import policy
 from serving.call.book import CallBook, share
 from serving.call.caller import Caller, CallerLine, Feedback
 from serving.call.clock import Clock, Laps
 from serving.call.dialogue import DialogueState, HeardTurn, no_longer_asked
+from serving.call.ears import Over
 from serving.call.faults import fault
 from serving.call.hearing import Line, Recognition, Utterance, listen
+from serving.call.muting import Muting
 from serving.call.open_turn import OpenTurn
 from serving.call.outcome import Outcome
 from serving.call.ports import Engines, Journal, Responding
@@ -25,7 +28,6 @@ from serving.call.record import CallRecord, Decision, TurnRecord
 from serving.call.recording import Recording
 from serving.call.speaking import Voice
 from serving.call.turns import step
-from serving.call.understanding import unrecorded
 from serving.errors import InvalidInputError, RefusedError
 from serving.settings import Settings
 from serving.speech.vad import EndpointSettings, SpeechDetector
@@ -61,6 +63,7 @@ class CallSession:
         self._clock = clock
         self._book = CallBook(call, journal, settings.max_turn_chars)
         self._recording = Recording(wanted=journal.recording is not None)
+        self._muting = Muting(self._recording)
         self._voice = Voice(engines.tts, clock, self._recording, engines.patience)
         self._policy = m.TurnPolicy(
             settings.stt_confidence_floor, settings.max_failures, settings.max_turn_chars
@@ -221,19 +224,21 @@ class CallSession:
         transcript = recognition.finish()
         now = self._turn.laps.mark("stt")
         if transcript is None:
-            self._silence(sound)
+            self._judge(utterance, sound, None)
             self._fail(self._turn, recognition.failure)
             self._events.append(m.HearingFailed(now, utterance))
             return
         turn = self._turn
         turn.text, turn.confidence = self._book.cleaned(transcript.text), share(transcript.confidence)
-        if unrecorded(turn.text, self._dialogue):
-            self._silence(sound)
+        sure = turn.confidence >= self._policy.confidence_floor
+        self._judge(utterance, sound, turn.text, sure=sure)
         self._events.append(m.Heard(now, utterance, turn.text, turn.confidence))
 
-    def _silence(self, sound: Utterance) -> None:
+    def _judge(self, utterance: int, sound: Utterance, text: str | None, *, sure: bool = True) -> None:
+        """Whether the sound of what was said is kept."""
         if sound.started is not None:
-            self._recording.mute_caller(sound.started - FRAME_SECONDS, sound.ended + FRAME_SECONDS)
+            over = Over(utterance, sound.started, sound.ended, sound.cut)
+            self._muting.judge(over, text, self._dialogue, sure=sure)
 
     # Answering
 
@@ -245,6 +250,8 @@ class CallSession:
             reply = self._responder.answer(heard, self._dialogue, turn.laps)
         except Exception as error:  # no stage of an answer may end the call
             self._fail(turn, fault("answer", error))
+            if policy.opts_out(turn.text):  # whatever becomes of the answer
+                self._recording.erase()
             self._events.append(m.AnsweringFailed(self._clock.now(), action.epoch))
             return
         turn.reply, turn.decision = reply, reply.decision

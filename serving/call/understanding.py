@@ -4,7 +4,8 @@ This is the last place that sees the caller's true words; what it returns beside
 signature is redacted (design D12).
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from serving.telemetry.redaction import Redacted, redact
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u02b9\uff07`\u00b4", "'"))
 """As many characters as before, so that spans stay."""
-_KEYED_WORDS = KEYS | {" "}
+_KEYED_WORDS = re.compile(rf"(?<!\S)[{''.join(sorted(KEYS - {KEYED}))}]+{KEYED}(?!\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +121,24 @@ def left_open(text: str, state: DialogueState) -> tuple[bool, Unfinished | None]
         text: the true text.
         state: the dialogue before this turn.
     """
-    values, _ = _values(text, state)
+    text, keyed = _said(text)
+    values, _ = _values(text, state, keyed=keyed)
     return bool(values), begun(text, values, state)
 
 
-def _said(text: str) -> tuple[str, bool]:
-    """The words of a turn, and whether they are keys."""
-    keyed = text.endswith(KEYED) and _KEYED_WORDS.issuperset(text)
-    return (text.replace(KEYED, "") if keyed else text), keyed
+def _said(text: str) -> tuple[str, tuple[range, ...]]:
+    """The words of a turn, and where among them keys are: some may have been pressed, others said."""
+    words, keyed, at = "", [], 0
+    for found in _KEYED_WORDS.finditer(text):
+        words += text[at : found.start()]
+        keys = found.group().replace(KEYED, "")
+        keyed.append(range(len(words), len(words) + len(keys)))
+        words, at = words + keys, found.end()
+    return words + text[at:], tuple(keyed)
 
 
 def _values(
-    text: str, state: DialogueState, *, growing: bool = False, keyed: bool = False, **options: Any
+    text: str, state: DialogueState, *, growing: bool = False, keyed: Sequence[range] = (), **options: Any
 ) -> tuple[tuple[TypedValue, ...], Kind | None]:
     """Typed values, read as what was asked for, or as the rest of what the turn before began.
 

@@ -4,7 +4,8 @@ What a server or Redis that does not answer cannot tell of ended calls, the data
 """
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 _SILENCE_S = 15.0
 """A stream that does not even pulse for this long is dead, seconds."""
 _TRIES = 3
-"""How often a stream that broke is taken up again before it is given up."""
+"""How often in a row a stream may break before it is given up."""
+_WAIT_S = 2.0
+"""Wait before a stream that broke is taken up again, unless the server names another, seconds."""
+_LONGEST_WAIT_S = 30.0
+"""Whatever a server names."""
 
 
 class CallSource(Protocol):
@@ -66,10 +71,16 @@ def open_source(settings: "Settings", url: str) -> CallSource:
 
 
 class ServerCalls:
-    """What a server tells over HTTP; each operation raises `UnavailableError` where it does not answer."""
+    """What a server tells over HTTP; each operation raises `UnavailableError` where it does not answer.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: of the server.
+        sleep: waits so many seconds before a stream that broke is taken up again.
+    """
+
+    def __init__(self, url: str, sleep: Callable[[float], None] = time.sleep) -> None:
         self._client = client(url)
+        self._sleep = sleep
 
     def calls(self) -> list[dict[str, Any]]:
         """See `CallSource.calls`."""
@@ -80,14 +91,17 @@ class ServerCalls:
         return self._known(f"/v1/calls/{call_id}/live", "state")
 
     def states(self, call_id: str) -> Iterator[dict[str, Any]]:
-        """See `CallSource.states`; a stream that breaks is taken up where it was."""
-        position, left = "", _TRIES
+        """See `CallSource.states`; a stream that breaks is taken up where it was, when the server is back."""
+        position, left, wait_s = "", _TRIES, _WAIT_S
         while True:
             broken = UnavailableError("The server ended its stream before the call ended.")
             try:
                 for event in self._events(call_id, position):
                     if event.name == "ended":
                         return
+                    if event.name == _RETRY:
+                        wait_s = event.wait_s
+                        continue
                     if event.name == "broken":
                         raise UnavailableError(str(event.data.get("error")))
                     position, left = event.position, _TRIES
@@ -101,6 +115,7 @@ class ServerCalls:
             left -= 1  # the one count of all that can go wrong
             if not left:
                 raise broken
+            self._sleep(wait_s)
 
     def record(self, call_id: str) -> dict[str, Any] | None:
         """See `CallSource.record`."""
@@ -134,11 +149,20 @@ class ServerCalls:
             raise silent(self._client, error) from error
 
 
+_RETRY = "retry"
+"""Name of an event that only says how long to wait."""
+
+
 class _Event:
-    """One Server-Sent Event whose data is a JSON object."""
+    """One Server-Sent Event whose data is a JSON object, or the time to wait before the next try."""
 
     def __init__(self) -> None:
         self.name, self.position, self.text = "", "", ""
+
+    @property
+    def wait_s(self) -> float:
+        """What the server says of the next try, seconds."""
+        return min(int(self.text) / 1_000, _LONGEST_WAIT_S)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -162,6 +186,8 @@ def _events_of(lines: Iterator[str]) -> Iterator[_Event]:
             event = _Event()
         elif field == "event":
             event.name = value
+        elif field == _RETRY and value.isascii() and value.isdecimal() and len(value) < 10:
+            event.name, event.text = _RETRY, value
         elif field == "id":
             event.position = value
         elif field == "data":

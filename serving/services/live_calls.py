@@ -10,6 +10,7 @@ from typing import Protocol
 
 from loguru import logger
 
+from serving.call.faults import fault
 from serving.call.line import Line, LineEvents
 from serving.call.live_background import BackgroundState
 from serving.call.live_state import all_lines_busy, lines_closing
@@ -184,8 +185,11 @@ class LiveCalls:
 
     def abandon(self, why: str) -> None:
         """File calls that are over without the answers that are still being made for them."""
-        for call in list(self._unfiled.values()):
-            call.abandon(why)
+        for call_id, call in list(self._unfiled.items()):
+            try:
+                call.abandon(why)
+            except Exception as error:  # the others are to be filed, and the server is to stop
+                logger.error("call {} is not filed: {}", call_id, fault("abandon", error))
 
     def _filed(self, call_id: str) -> None:
         self._unfiled.pop(call_id, None)

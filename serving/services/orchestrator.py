@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 _HOUSEKEEPING_S = 30.0
+_LAST_ROUND_S = 5.0
+"""For housekeeping that is at work when the server stops, seconds."""
 _ROUNDS_TO_SWEEP = 120
 """Housekeeping's rounds from one search for lost calls to the next: an hour."""
 _STATUS = {
@@ -278,5 +280,5 @@ def _housekeeping(runtime: Runtime, calls: OpenCalls) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join(_LAST_ROUND_S)  # a database that hangs does not hold up the end
         calls.close()

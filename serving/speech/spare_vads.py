@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 
 from loguru import logger
 
+from serving.errors import MissingError
 from serving.speech.protocols import Vad
 from serving.speech.vad import SileroVad
 
@@ -19,6 +20,8 @@ _PAUSE_S = 0.02
 """Between two that are made, seconds: loading keeps the interpreter, and a frame of each line is due."""
 _LOOK_S = 1.0
 """How often the number in use is looked at, seconds."""
+_AGAIN_S = 60.0
+"""When it is tried again after one could not be made, seconds."""
 
 
 class SpareVads:
@@ -26,10 +29,12 @@ class SpareVads:
 
     Args:
         make: loads one.
+        again_s: wait after one could not be made, seconds.
     """
 
-    def __init__(self, make: Callable[[], Vad] = SileroVad) -> None:
+    def __init__(self, make: Callable[[], Vad] = SileroVad, *, again_s: float = _AGAIN_S) -> None:
         self._make = make
+        self._again_s = again_s
         self._ready: SimpleQueue[Vad] = SimpleQueue()
         self._used: weakref.WeakSet[Vad] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -87,5 +92,8 @@ class SpareVads:
                 self._ready.put(self._make())
             except Exception as error:  # a call that needs one will be told
                 logger.warning("no voice detector could be made beforehand: {}", type(error).__name__)
-                return
-            self._closed.wait(_PAUSE_S)
+                if isinstance(error, MissingError):  # nothing that comes by itself
+                    return
+                self._closed.wait(self._again_s)
+            else:
+                self._closed.wait(_PAUSE_S)

@@ -25,11 +25,13 @@ class Unfinished:
         kind: what to expect of the next turn.
         digits: what was given so far, over all turns; empty for words.
         bare: nothing said what the digits are.
+        figure: the bot had asked for a figure, which they may be as well.
     """
 
     kind: Kind
     digits: str = ""
     bare: bool = False
+    figure: bool = False
 
     @property
     def maybe_whole(self) -> bool:

@@ -20,6 +20,8 @@ from serving.transports.inbound import (
     MAX_CALLER,
     MAX_MARK,
     MAX_MESSAGE,
+    MESSAGE_EVERY_S,
+    MESSAGES_AT_ONCE,
     SOUND_AHEAD_S,
     TEXT_EVERY_S,
     TEXTS_AT_ONCE,
@@ -52,6 +54,7 @@ class BrowserReader:
         self.counts: Counter[str] = Counter()
         self._bad = 0
         self._open = self._closed = False
+        self._messages = Allowance(MESSAGES_AT_ONCE, MESSAGE_EVERY_S)
         self._texts = Allowance(TEXTS_AT_ONCE, TEXT_EVERY_S)
         self._digits = Allowance(DIGITS_AT_ONCE, DIGIT_EVERY_S)
         self._sound = Allowance(SOUND_AHEAD_S, 1.0)
@@ -68,6 +71,8 @@ class BrowserReader:
         if self._closed:
             return ()
         try:
+            if not self._messages.take(1, now):
+                raise UnusableError("messages come too fast")
             if len(message) > MAX_MESSAGE:
                 raise UnusableError(f"a message may have {MAX_MESSAGE} bytes")
             if isinstance(message, bytes):

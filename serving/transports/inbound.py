@@ -16,6 +16,10 @@ MAX_MESSAGE = 65_536
 """Bytes or characters of one message; a larger one is refused unread."""
 MAX_BAD = 50
 """Messages that could not be used, after which the far end is no client of ours."""
+MESSAGES_AT_ONCE = 2_000
+MESSAGE_EVERY_S = 0.0025
+"""Messages of any kind where nobody signs them: so many at once, then one in so many seconds. Sound in
+pieces of a sample each would keep the loop from all other calls, and take a hundred times its memory."""
 SOUND_AHEAD_S = 5.0
 """How much more sound than time may come in; the rest is dropped, seconds."""
 TEXTS_AT_ONCE = 5

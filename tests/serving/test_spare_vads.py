@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from serving.audio import Samples
+from serving.errors import MissingError
 from serving.speech.spare_vads import FEWEST, SpareVads
 from serving.speech.vad import CHUNK_SAMPLES, SileroVad
 
@@ -91,6 +92,35 @@ def test_where_none_can_be_made_the_call_that_needs_one_is_told_why() -> None:
     with pytest.raises(RuntimeError, match="no model"):
         spares.take()
     spares.close()
+
+
+def test_one_that_could_not_be_made_does_not_keep_later_ones_from_it() -> None:
+    failures = iter([OSError("too many open files"), MemoryError()])
+
+    def make() -> Made:
+        for error in failures:
+            raise error
+        return Made()
+
+    spares = SpareVads(make, again_s=0.001)
+    spares.keep(6)
+    until(lambda: spares.ready == 6)
+    spares.close()
+
+
+def test_where_voice_detection_is_not_installed_none_is_made_again_and_again() -> None:
+    tried: list[int] = []
+
+    def make() -> Made:
+        tried.append(1)
+        raise MissingError("not installed")
+
+    spares = SpareVads(make, again_s=0.0)
+    spares.keep(6)
+    thread = spares._thread
+    assert thread is not None
+    thread.join(10)
+    assert tried == [1]
 
 
 def test_a_closed_one_makes_no_more(spares: SpareVads) -> None:

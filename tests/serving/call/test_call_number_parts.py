@@ -7,10 +7,11 @@ amount, a term, one to five) is left as it is.
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from serving.call.dialogue import DialogueState, PendingTask, Step
@@ -167,11 +168,94 @@ def test_so_does_one_that_a_language_model_asked_for() -> None:
     assert heard(["2"], replace(choice, unfinished=left_open("41", NOTHING)[1]))[0] == ["2"]
 
 
+def asked_in_turn(turns: Sequence[tuple[str, DialogueState]]) -> list[str]:
+    """What is left of turns that answer questions of their own."""
+    known, shown = NOTHING, []
+    for said, asked in turns:
+        state = replace(asked, unfinished=known.unfinished, placeholders=known.placeholders)
+        redacted = redacted_words(said, state)
+        shown.append(redacted.text)
+        later = left_open(said, state)[1]
+        known = replace(known, unfinished=later, placeholders=redacted.placeholders)
+    return shown
+
+
+AMOUNT, TERM, PLAN = (DialogueState(pending=ASKED[name]) for name in ("amount", "term", "plan"))
+HOW_MUCH = DialogueState(last_answer="How much was the payment?")
+
+
+@examples(100)
+@given(data=st.data(), digits=CARDS, sizes=st.sampled_from([(4, 4, 4, 4), (4, 6, 6), (6, 6, 4), (8, 8)]))
+def test_a_card_number_instead_of_a_figure_shows_its_first_group_at_most(
+    data: st.DataObject, digits: str, sizes: tuple[int, ...]
+) -> None:
+    cuts = [sum(sizes[:index]) for index in range(len(sizes) + 1)]
+    groups = [digits[a:b] for a, b in pairwise(cuts)]
+    assume(not groups[0].endswith("0") and not groups[1].endswith("0") and groups[0] != groups[1])
+    said = [" ".join(one_by_one(data.draw, group)) if data.draw(st.booleans()) else group for group in groups]
+    asked = [data.draw(st.sampled_from([AMOUNT, TERM, PLAN, HOW_MUCH])) for _ in groups]
+    shown, _, hidden = heard(said, asked[0])
+    assert [text for text in shown[1:] if len(visible(text)) >= 3] == []
+    assert len(visible(shown[0])) <= 6
+    assert digits in hidden
+    assert asked_in_turn(list(zip(said, asked, strict=True))) == shown
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [("5000", AMOUNT), ("60", TERM), ("250", AMOUNT)],
+        [("8437", AMOUNT), ("360", TERM), ("1250", PLAN)],
+        [("8437", AMOUNT), ("8437", AMOUNT)],
+        [("8437", AMOUNT), ("60", NOTHING)],
+        [("2500", PLAN), ("2000", PLAN), ("1500", PLAN), ("1000", PLAN)],
+        [("8437", AMOUNT), ("8437 dollars", AMOUNT), ("6.9 percent", TERM)],
+    ],
+)
+def test_figures_that_were_asked_for_one_after_another_stay(turns: list[tuple[str, DialogueState]]) -> None:
+    assert asked_in_turn(turns) == [said for said, _ in turns]
+
+
+@pytest.mark.parametrize(
+    ("turns", "shown"),
+    [
+        ([("4111", NOTHING), ("250", HOW_MUCH), ("300", HOW_MUCH)], ["<account>", "250", "300"]),
+        ([("10482917", AMOUNT), ("5000", AMOUNT), ("360", TERM)], ["<account>", "5000", "360"]),
+        (
+            [("4111", NOTHING), ("1111", AMOUNT), ("1110", AMOUNT)],
+            ["<account>", "<account_2>", "<account_3>"],
+        ),
+        ([("411111111111", AMOUNT), ("1111", AMOUNT)], ["<account>", "<card>"]),
+    ],
+)
+def test_a_figure_is_one_also_behind_digits_that_are_none(
+    turns: list[tuple[str, DialogueState]], shown: list[str]
+) -> None:
+    assert asked_in_turn(turns) == shown
+
+
 def test_a_rating_is_a_rating_after_whatever_digits() -> None:
     rating = PendingTask("goodbye", "From one to five?", step=Step.RATING)
     before = left_open("4111", NOTHING)[1]
     assert heard(["5"], DialogueState(pending=rating, unfinished=before))[0] == ["5"]
     assert heard(["1234"], DialogueState(pending=rating))[0] == ["<account>"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("1234#", "<account>"),
+        ("7# 8#", "<account>"),
+        ("12# what is my balance", "<account> what is my balance"),
+        ("hello 1234# so what now", "hello <account> so what now"),
+        ("what is my balance 1234#", "what is my balance <account>"),
+        ("it is 5 1234#", "it is <account>"),
+        ("C# is 12", "C# is 12"),
+        ("ticket #12", "ticket #12"),
+    ],
+)
+def test_keys_are_personal_wherever_they_were_pressed_in_a_turn(text: str, shown: str) -> None:
+    assert redacted_words(text, NOTHING).text == shown
 
 
 def test_digits_are_not_printed() -> None:

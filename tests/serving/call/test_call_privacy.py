@@ -13,7 +13,7 @@ from loguru import logger
 
 from serving.audio import read_wav_channels
 from serving.call.generation import execute
-from serving.call.record import Decision
+from serving.call.record import Decision, Unrecorded
 from serving.errors import EngineError
 from serving.language.protocols import TextDelta, ToolCall
 from serving.settings import Settings
@@ -31,9 +31,11 @@ from tests.serving.call.phone import (
     ToldStt,
     knowledge,
     spoken,
+    spoken_turns,
     toolbox,
     typed,
 )
+from tests.serving.live.telephone import Replies
 
 CARD = "4111 1111 1111 1111"
 NAME = "Zanthia Quillfeather"
@@ -113,6 +115,14 @@ def test_what_a_failed_turn_introduced_keeps_its_placeholder(bank: Bank) -> None
         "my card number is <card_2>",
         "my card number is <card>",
     ]
+
+
+@pytest.mark.parametrize("between", [[], [("uh", 0.1)]])
+def test_what_a_failed_turn_began_is_redacted_in_the_next_one(bank: Bank, between: list[Told]) -> None:
+    told: list[Told] = ["my name is", *between, "xylia"]
+    replies = Replies({"my name is": EngineError("broken"), "xylia": EngineError("broken")})
+    turns = spoken_turns(bank, told, responder=replies, max_failures=9)
+    assert [turn.text for turn in turns] == ["my name is", *("uh" for _ in between), "<name>"]
 
 
 def test_placeholders_stay_the_same_over_the_turns_of_a_call(bank: Bank) -> None:
@@ -208,7 +218,15 @@ def test_words_that_break_the_redaction_are_not_kept(bank: Bank, monkeypatch: py
     assert "redaction: RecursionError" in turn.error
 
 
-@pytest.mark.parametrize("told", [["hello", EngineError("broken")], ["hello", "4111"]])
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["hello", EngineError("broken")],
+        ["hello", "4111"],
+        ["hello", "four", "one"],
+        ["hello", ("pay five hundred dollars", 0.1)],
+    ],
+)
 def test_sound_that_was_not_understood_or_is_a_part_of_a_number_is_not_kept(
     bank: Bank, told: list[Told]
 ) -> None:
@@ -222,6 +240,13 @@ def test_sound_that_was_not_understood_or_is_a_part_of_a_number_is_not_kept(
     first = int(np.flatnonzero(voiced)[0])
     assert not voiced[first + caller.rate * 3 // 2 :].any()
     assert voiced[first : first + caller.rate].any()
+
+
+def test_a_caller_who_asks_for_no_recording_gets_none_though_the_answer_breaks(bank: Bank) -> None:
+    asks = "please do not record this call"
+    replies = Replies({asks: EngineError("broken")})
+    call = bank.call([spoken(1.0)], stt=ToldStt([asks], bank.counter), responder=replies)
+    assert (call.recording, call.unrecorded) == (None, Unrecorded.OPTED_OUT)
 
 
 def test_no_approved_wording_looks_like_personal_data() -> None:

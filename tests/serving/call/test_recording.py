@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from serving.audio import AudioClip, Samples, read_wav_channels
 from serving.call import recording as recording_module
+from serving.call.record import Unrecorded
 from serving.call.recording import RECORDING_RATE, Recording
 from tests.properties import examples
 
@@ -100,3 +101,12 @@ def test_the_end_of_a_long_call_takes_as_little_memory_as_that_of_a_short_one(tm
 def test_nothing_is_written_of_a_call_without_sound(tmp_path: Path) -> None:
     assert Recording(wanted=True).write(tmp_path / "call.wav") is None
     assert not list(tmp_path.iterdir())
+
+
+def test_the_first_reason_for_keeping_nothing_counts(tmp_path: Path) -> None:
+    recording = Recording(wanted=True)
+    recording.bot(0.0, AudioClip(tone(0.1, RECORDING_RATE), RECORDING_RATE))
+    recording.erase()
+    recording.erase(Unrecorded.UNANSWERED)
+    assert recording.erased is Unrecorded.OPTED_OUT
+    assert recording.write(tmp_path / "call.wav") is None

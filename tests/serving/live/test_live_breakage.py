@@ -234,3 +234,34 @@ def test_an_answer_that_the_call_cannot_take_is_an_apology(monkeypatch: pytest.M
     turn(phone)
     records: list[TurnRecord] = phone.hang_up()
     assert [record.decision for record in records] == [Decision.APOLOGY, Decision.ANSWER]
+
+
+def interrupted_while_answering(replies: Replies | None = None) -> Telephone:
+    phone = Telephone(["hello"], replies, cost=slow("answer"))
+    phone.wait_for("listening")
+    phone.talk(1.0)
+    phone.wait_for("answering")
+    return phone
+
+
+def test_a_reply_that_cannot_be_taken_when_the_caller_is_gone_does_not_keep_the_call_open() -> None:
+    phone = interrupted_while_answering(Replies({"hello": {"answer": "x", "state": None}}))
+    (record,) = phone.hang_up()
+    assert record.error.startswith("answer: ")
+    assert record.decision is Decision.APOLOGY
+    assert len(phone.records.turns) == len(phone.records.ended) == len(phone.closed) == 1
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_neither_does_a_turn_that_cannot_be_finalised(monkeypatch: pytest.MonkeyPatch, stopped: bool) -> None:
+    phone = interrupted_while_answering()
+
+    def broken(*_turn: Any, **_facts: Any) -> None:
+        raise RuntimeError("no record")
+
+    monkeypatch.setattr(phone.book, "finalise", broken)
+    phone.call.gone()
+    if stopped:
+        phone.call.abandon("the server stops")
+    phone.time.run_until(phone.time.now() + 200.0)
+    assert len(phone.records.ended) == len(phone.closed) == 1

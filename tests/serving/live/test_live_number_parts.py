@@ -1,5 +1,6 @@
 """A number in parts on a live line: neither shown while it is heard, nor on record, nor audible."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from serving.audio import read_wav_channels
 from serving.call.responder import Responder
 from tests.serving.call.bank_caller import BANK_RULES
 from tests.serving.call.phone import SCOPE, KeywordTagger, fill_cache, toolbox
-from tests.serving.live.telephone import Replies, Telephone
+from tests.serving.live.telephone import POLICY, Replies, Telephone
 
 CARD = ["four one one one", "one one one one", "uh one one one one", "and one one one one"]
 
@@ -31,10 +32,10 @@ def said_in_turn(phone: Telephone, turns: int) -> None:
     phone.wait_for("listening")
 
 
-def loudest(phone: Telephone) -> int:
+def loudest(phone: Telephone, since: float = 0.0) -> int:
     assert phone.call.call.recording is not None
     caller = read_wav_channels(Path(phone.call.call.recording))[0]
-    return int(np.abs(caller.samples.astype(np.int32)).max())
+    return int(np.abs(caller.samples[round(since * caller.rate) :].astype(np.int32)).max())
 
 
 def told(phone: Telephone, event: str) -> list[Any]:
@@ -78,6 +79,24 @@ def test_figures_that_were_asked_for_are_heard_and_recorded(tmp_path: Path, resp
     assert loudest(phone) > 1_000
 
 
+def test_a_card_number_instead_of_a_figure_is_not_heard_in_the_recording(
+    tmp_path: Path, responder: Replies
+) -> None:
+    words = ["what is the monthly payment", "four one one one", "one one one two", "one one one one"]
+    phone = Telephone(words, responder, folder=tmp_path, words_per_s=4.0)
+    said_in_turn(phone, 1)
+    asked = phone.time.now()
+    said_in_turn(phone, 1)
+    before = len(told(phone, "partial"))
+    said_in_turn(phone, 2)
+    turns = phone.hang_up()
+    assert [turn.text for turn in turns[1:]] == ["four one one one", "<account>", "<account_2>"]
+    shown = [data["text"] for data in told(phone, "partial")[before:]]
+    assert [text for text in shown if text.count("one") + text.count("two") > 2] == []
+    assert loudest(phone) > 1_000
+    assert loudest(phone, asked) < 100
+
+
 def keyed(phone: Telephone, keys: str) -> None:
     phone.wait_for("listening")
     for key in keys + "#":
@@ -104,3 +123,17 @@ def test_keyed_digits_that_were_asked_for_are_what_they_are(responder: Replies) 
     assert [turn.text for turn in turns[1:3]] == ["5000", "60"]
     assert turns[-1].text == "4"
     assert phone.call.call.survey == 4
+
+
+@pytest.mark.parametrize("keys", ["1234", "7"])
+def test_so_are_those_that_were_keyed_before_something_was_said(keys: str) -> None:
+    replies = Replies(greeting="This is a wording that must be heard to its end, and it takes a while. " * 4)
+    phone = Telephone(["what is my balance"], replies, policy=replace(POLICY, greeting_holds=True))
+    phone.wait(0.5)
+    for key in keys + "#":
+        phone.call.digit(key)
+    phone.talk(0.6)
+    phone.wait(1.0)
+    (turn,) = phone.hang_up()
+    assert turn.text == "<account> what is my balance"
+    assert keys not in turn.text

@@ -1,9 +1,11 @@
 """Threads of live calls: what hangs takes no other work's threads, is made up for, and holds up no exit."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import TypeVar
 
 import pytest
 
+from serving.call.patience import Patience
 from serving.call.pools import WorkPools
 from serving.call.scheduler import AsyncScheduler
-from serving.errors import EngineTimeoutError
+from serving.errors import EngineTimeoutError, UnavailableError
 from serving.work_pool import WorkPool
 from tests.serving.transports.loopback import until
 
@@ -153,6 +156,43 @@ def test_work_that_was_given_up_before_it_began_is_never_done(hanging: Hanging) 
     pool.close()
 
 
+def test_what_was_dropped_keeps_nothing_alive_though_no_thread_is_ever_free(hanging: Hanging) -> None:
+    pool = WorkPool("tools", 1, replacements=0)
+    give_up = pool.submit(hanging)
+    hanging.wait_for(1)
+    give_up()
+    assert pool.stuck
+    caller = Hanging()
+    alive = weakref.ref(caller)
+    assert pool.submit(caller)()
+    del caller
+    gc.collect()
+    assert alive() is None
+    pool.close()
+
+
+def test_who_breaks_when_told_that_work_is_late_keeps_it_from_nobody_else(
+    pools: WorkPools, hanging: Hanging
+) -> None:
+    told: list[Exception | None] = []
+
+    def breaks(_result: None, error: Exception | None) -> None:
+        told.append(error)
+        raise RuntimeError
+
+    async def call() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        scheduler = AsyncScheduler(pools)
+        for name in ("ears", "tts", "answer"):
+            scheduler.work(name, hanging, breaks, LATE_S)
+        async with asyncio.timeout(10):
+            while len(told) < 3:
+                await asyncio.sleep(0)
+
+    asyncio.run(call())
+    assert all(isinstance(error, EngineTimeoutError) for error in told)
+
+
 def test_what_is_over_is_not_counted_as_hung() -> None:
     pool, over = WorkPool("voices", 1), threading.Event()
     give_up = pool.submit(lambda: None)
@@ -171,6 +211,62 @@ def test_what_closing_dropped_never_began(hanging: Hanging) -> None:
     pool.close()
     assert waits()
     assert not began()
+
+
+def test_what_comes_back_behind_the_end_finds_no_thread_to_be_made(hanging: Hanging) -> None:
+    pool = WorkPool("closed kind", 1, replacements=0)
+    give_up = pool.submit(hanging)
+    hanging.wait_for(1)
+    give_up()
+    pool.submit(lambda: None)
+    pool.close()
+    hanging.let_go.set()
+    until(lambda: pool.hung == 0)
+    until(lambda: not [it for it in threading.enumerate() if it.name.startswith("closed kind")])
+
+
+def no_thread(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The next so many threads cannot be started, as where a container may have no more of them."""
+    start, left = threading.Thread.start, [times]
+
+    def refused(thread: threading.Thread) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+
+
+def test_work_waits_for_a_thread_that_cannot_be_had_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_thread(monkeypatch, 3)
+    pool, over = WorkPool("voices", 1), [threading.Event() for _ in range(4)]
+    for event in over[:3]:
+        pool.submit(event.set)
+    assert not any(event.is_set() for event in over)
+    pool.submit(over[3].set)
+    assert all(event.wait(10) for event in over)
+    pool.close()
+
+
+def test_work_whose_thread_cannot_be_had_in_time_never_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_thread(monkeypatch, 1)
+    pool, done_anyway = WorkPool("voices", 1), threading.Event()
+    assert pool.submit(done_anyway.set)()
+    over = threading.Event()
+    pool.submit(over.set)
+    assert over.wait(10)
+    assert not done_anyway.is_set()
+    pool.close()
+
+
+def test_engines_are_asked_again_after_threads_could_not_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_thread(monkeypatch, 3)
+    patience = Patience(10.0, most=1)
+    for _ in range(3):
+        with pytest.raises(UnavailableError):
+            patience.wait_for(lambda: "done", patience.deadline())
+    assert patience.wait_for(lambda: "done", patience.deadline()) == "done"
 
 
 def test_a_job_that_breaks_its_thread_leaves_it_to_the_next() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from serving.audio import AudioClip, read_wav_channels
 from tests.serving.live.telephone import Telephone
@@ -94,4 +95,20 @@ def test_nor_one_who_talks_into_ears_that_break(tmp_path: Path) -> None:
     phone.hearing_breaks(broken)
     phone.talk(2.0)
     phone.time.run_until(phone.time.now() + 60.0)
+    assert voiced_s(caller_side(phone)) == 0.0
+
+
+def test_nor_what_was_not_understood_where_the_line_breaks_as_the_call_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = Telephone(["hello"], folder=tmp_path)
+    phone.wait_for("listening")
+
+    def broken(**_facts: object) -> None:
+        raise RuntimeError("no line")
+
+    monkeypatch.setattr(phone.line, "end", broken)
+    phone.talk(2.0)
+    phone.hang_up()
+    assert len(phone.closed) == 1
     assert voiced_s(caller_side(phone)) == 0.0

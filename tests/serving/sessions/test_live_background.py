@@ -142,3 +142,30 @@ def test_closing_twice_and_using_it_afterwards_harms_nobody() -> None:
     live.close()
     live.publish(state("a"))
     live.release("a")
+
+
+def test_a_thread_that_cannot_be_had_costs_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, refused = threading.Thread.start, [True]
+
+    def once(thread: threading.Thread) -> None:
+        if thread.name == "live-state" and refused:
+            refused.clear()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", once)
+    memory = MemoryLiveState()
+    live = BackgroundState(memory)
+    live.admit("a", 1)
+    live.release("a")
+    live.publish(state("b"))
+    eventually(lambda: not _busy(memory))
+    live.close()
+
+
+def _busy(memory: MemoryLiveState) -> bool:
+    try:
+        memory.admit("c", 1)
+    except UnavailableError:
+        return True
+    return False

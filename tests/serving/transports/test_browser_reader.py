@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.audio import SPEECH_RATE
 from serving.transports.browser import BrowserReader
 from serving.transports.inbound import (
     DIGITS_AT_ONCE,
@@ -139,6 +140,31 @@ def test_sound_that_comes_faster_than_time_is_dropped_without_a_word() -> None:
     assert sum(map(len, heard)) == pytest.approx(SOUND_AHEAD_S / 0.02, abs=1)
     client.now += 0.02
     assert len(client.send(frame)) == 1
+
+
+@pytest.mark.parametrize("samples", [40, 43, 128, 320, 1_600])
+def test_sound_in_the_pieces_of_any_real_microphone_is_all_heard_also_after_a_stall(samples: int) -> None:
+    client, heard = Client(), 0
+    piece = np.zeros(samples, "<i2").tobytes()
+    stalled = int(4.9 * SPEECH_RATE / samples)
+    for number in range(8 * SPEECH_RATE // samples):
+        client.now = 5.0 + (max(number, stalled) + 1) * samples / SPEECH_RATE
+        heard += sum(len(event.samples) for event in client.send(piece) if isinstance(event, Sound))
+    assert heard == 8 * SPEECH_RATE // samples * samples
+    assert not client.reader.counts
+
+
+def test_sound_in_crumbs_closes_the_line() -> None:
+    client = Client()
+
+    def flood() -> None:
+        for number in range(SPEECH_RATE):
+            client.now = 5.0 + number / SPEECH_RATE
+            client.send(b"\0\0")
+
+    with pytest.raises(ProtocolError):
+        flood()
+    assert client.reader.counts["messages come too fast"] > MAX_BAD
 
 
 def test_a_clock_that_jumps_back_gives_no_sound_for_free() -> None:

@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,9 +18,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from serving.call.live_background import BackgroundState
 from serving.call.live_memory import MemoryLiveState
-from serving.services import draining
+from serving.services import draining, orchestrator
 from serving.services.draining import DrainingServer, uvicorn_config
 from serving.services.live_calls import LiveCalls
+from serving.settings import Settings
 from tests.serving.transports.loopback import Served, served, until
 
 
@@ -151,3 +154,20 @@ def test_sigterm_reaches_a_process_of_its_own_and_it_ends_cleanly() -> None:
         until(lambda: answers(address), 20)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_housekeeping_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orchestrator, "_HOUSEKEEPING_S", 0.0)
+    monkeypatch.setattr(orchestrator, "_LAST_ROUND_S", 0.05)
+    hangs, let_go, ended = threading.Event(), threading.Event(), []
+
+    def save_set_aside() -> None:
+        hangs.set()
+        assert let_go.wait(30)
+
+    runtime: Any = SimpleNamespace(settings=Settings(), save_set_aside=save_set_aside)
+    calls: Any = SimpleNamespace(end_idle=lambda: None, close=lambda: ended.append("typed calls"))
+    with orchestrator._housekeeping(runtime, calls):
+        assert hangs.wait(10)
+    assert ended == ["typed calls"]
+    let_go.set()

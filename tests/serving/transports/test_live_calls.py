@@ -84,6 +84,21 @@ def test_a_call_that_cannot_be_made_is_not_waited_for(state: BackgroundState) ->
     assert not live.busy
 
 
+def test_a_call_that_cannot_be_filed_keeps_no_other_from_it(state: BackgroundState) -> None:
+    told: list[str] = []
+
+    class Breaking:
+        def abandon(self, why: str) -> None:
+            told.append(why)
+            raise RuntimeError
+
+    live = LiveCalls(lambda *_line, **_options: Breaking(), state, most=2)  # type: ignore[arg-type]
+    for call_id in ("a", "b"):
+        live.open(None, call_id, "")  # type: ignore[arg-type]
+    live.abandon("the server stops")
+    assert told == ["the server stops"] * 2
+
+
 def test_the_first_word_about_a_calls_end_counts_and_old_ones_are_forgotten(state: BackgroundState) -> None:
     live = LiveCalls(never, state, most=1)
     live.ended("CA0", FarEnding.TRANSFER)

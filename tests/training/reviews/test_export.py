@@ -36,9 +36,10 @@ def test_callers_who_want_no_recording_are_never_exported(exported: Callable[...
         replace(call("b", "one private word"), turns=(told,)),
         call("c", "a third private word", "please do not record this call"),
         call("d", "where is my card"),
+        call("e", "a fourth private word", unrecorded=Unrecorded.UNANSWERED),
     )
     assert texts_of(found) == ["where is my card"]
-    assert found.dropped["opted_out_calls"] == 3
+    assert found.dropped["opted_out_calls"] == 4
     assert "private" not in found.file.read_text(encoding="utf-8")
 
 
