@@ -31,6 +31,7 @@ class LiveNews:
         self._book = book
         self._line = line
         self._changed = changed
+        self._heard = (-1, "")
 
     def began(self) -> None:
         """The call has begun."""
@@ -53,7 +54,10 @@ class LiveNews:
             self._book.notes.warning("a watcher failed: {}", fault("live state", error))
 
     def partial(self, turn: int, text: str, dialogue: DialogueState) -> None:
-        """Words that are being heard; what cannot be redacted is not shown."""
+        """Words that are being heard, when they have changed; what cannot be redacted is not shown."""
+        if (turn, text) == self._heard:  # asked ten times a second, and a minute of words takes a millisecond
+            return
+        self._heard = turn, text
         try:
             words = redacted_words(text, dialogue, growing=True).text if text else ""
         except Exception as error:

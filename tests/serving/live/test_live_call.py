@@ -24,6 +24,15 @@ def test_a_spoken_turn_is_heard_answered_and_committed() -> None:
     assert len(phone.closed) == 1
 
 
+def test_words_that_are_being_heard_are_shown_as_they_change_and_not_again() -> None:
+    phone = Telephone(["what is the fee"], words_per_s=2.0)
+    phone.wait_for("listening")
+    phone.talk(4.0)
+    phone.hang_up()
+    shown = [data["text"] for name, data in phone.line.told if name == "partial"]
+    assert shown == ["what", "what is", "what is the", "what is the fee"]
+
+
 def test_an_interruption_stops_the_bot_and_the_record_says_what_was_heard() -> None:
     phone = Telephone(["tell me more", "stop that please"], Replies({"tell me more": LONG}))
     phone.wait_for("listening")
