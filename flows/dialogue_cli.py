@@ -1,12 +1,14 @@
 """The part of `voicebot` that is about dialogue adapters: their data, the judge, the trainer."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from flows.entry import AsJson
+from flows.entry import AsJson, entry, show
+from serving.adapters.kinds import DIALOGUE_NAME
 from serving.cli.console import command_errors, print_json, print_table
+from serving.errors import InvalidInputError
 
 
 def register(app: typer.Typer) -> None:
@@ -47,8 +49,13 @@ def judge_dialogues(
 
 
 def train_dialogue(
-    out: Annotated[Path, typer.Argument(help="Folder of the adapter's bundle; must not exist.")],
-    model: Annotated[Path | None, typer.Option(help="Transformers folder of a Mistral-family model.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Argument(help="Only train, into this new folder; without it the adapter is registered."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Folder or hub name of a Mistral-family model; default: local_llm.")
+    ] = "",
     random_init: Annotated[
         bool, typer.Option("--random-init", help="Train on random weights instead, to measure or to try.")
     ] = False,
@@ -66,27 +73,62 @@ def train_dialogue(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-4,
     max_length: Annotated[int, typer.Option(min=16, help="Tokens of a packed sequence.")] = 4_096,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    name: Annotated[str, typer.Option(help="Registered model.")] = DIALOGUE_NAME,
     as_json: AsJson = False,
 ) -> None:
-    """Train a dialogue adapter on data/tool_calls; prints tokens/s, peak memory and the adapter's size.
+    """Train a dialogue adapter on data/tool_calls, log it, register it as challenger and judge it.
 
-    A killed run goes on when the same command is given again. Weights that are saved in bfloat16 stay so on a
-    GPU; a CPU computes in float32.
+    With OUT it only trains, and prints tokens/s, peak memory and the adapter's size. A killed run goes on
+    when the same command is given again. Weights that are saved in bfloat16 stay so on a GPU; a CPU computes
+    in float32. Only a hub name uses the network.
     """
+    recipe: dict[str, Any] = {
+        "rank": rank, "learning_rate": learning_rate, "epochs": epochs, "max_length": max_length,
+        "four_bit": four_bit, "checkpointing": checkpointing,
+    }  # fmt: skip
+    if out is None:
+        _train_registered(model, name, seed, customer_tools, limit, recipe, random_init, as_json)
+        return
     with command_errors():
         from flows.dialogues import train_dialogue as run
         from flows.environment import go_offline
-        from serving.errors import InvalidInputError
         from serving.settings import Settings
-        from training.dialogue.config import DialogueConfig
+        from training.dialogue.base import base_folder
+        from training.dialogue.bundle import Chosen
+        from training.dialogue.config import changed_config
+        from training.sources import is_hub_name
 
-        if (model is None) is not random_init:
+        if bool(model) is random_init:
             raise InvalidInputError("Give either --model FOLDER or --random-init.")
         settings = Settings.load()
-        go_offline(settings)
-        config = DialogueConfig(
-            rank=rank, alpha=2.0 * rank, learning_rate=learning_rate, epochs=epochs, max_length=max_length,
-            four_bit=four_bit, checkpointing=checkpointing, seed=seed,
-        )  # fmt: skip
-        tools = frozenset({"bank", "customer"} if customer_tools else {"bank"})
-        run(settings, out, model, shape, config, tools, limit, as_json=as_json)
+        go_offline(settings, hub=bool(model) and is_hub_name(model))
+        base = base_folder(model) if model else None
+        chosen = Chosen(frozenset({"bank", "customer"} if customer_tools else {"bank"}), limit, name)
+        run(settings, out, base, shape, changed_config({**recipe, "seed": seed}), chosen, as_json=as_json)
+
+
+def _train_registered(
+    model: str,
+    name: str,
+    seed: int,
+    customer_tools: bool,
+    limit: int | None,
+    recipe: dict[str, Any],
+    random_init: bool,
+    as_json: bool,
+) -> None:
+    from training.sources import is_hub_name
+
+    with entry(as_json=as_json, hub=bool(model) and is_hub_name(model)):
+        if random_init:
+            raise InvalidInputError(
+                "An adapter on random weights has learned nothing and is not registered.",
+                advice="Name a folder (OUT) to measure or to try, or a --model to train.",
+            )
+        from flows.train_dialogue import DialogueTrainRequest
+        from flows.train_dialogue import train_dialogue as run
+
+        request = DialogueTrainRequest(
+            model=model, name=name, seed=seed, customer_tools=customer_tools, limit=limit, changes=recipe
+        )
+        show("Trained", run(request), as_json=as_json)
