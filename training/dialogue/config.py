@@ -81,9 +81,9 @@ def changed_config(changes: Mapping[str, Any]) -> DialogueConfig:
     values = dict(changes)
     if "targets" in values:
         values["targets"] = tuple(values["targets"])
-    if "rank" in values:  # the update keeps its strength
-        values.setdefault("alpha", 2.0 * values["rank"])
     try:
+        if "rank" in values:  # the update keeps its strength
+            values.setdefault("alpha", 2.0 * values["rank"])
         return DialogueConfig(**values)
     except TypeError as error:
         raise InvalidInputError(f"The recipe cannot be used: {error}.") from error

@@ -145,18 +145,17 @@ def judge_dialogue_adapter(
     if champion is not None and champion.version is None:
         raise InvalidInputError("A champion has a version number; none was given.")
     manifest = dialogue_manifest(challenger.folder)
-    tell = on_progress or (lambda _who, _done, _of: None)
-    with torch_threads(1), _Judge(test, tell) as judge:
+    with torch_threads(1), Turns(test, on_progress) as turns:
         adapted = engine.with_adapter(
             challenger.folder, f"{manifest.provenance.name}/{challenger.version or 0}"
         )
-        ours = judge.turns("challenger", adapted)
-        latency = float(np.percentile(judge.seconds, 95) * 1_000)
-        bare = judge.turns("base", engine)
+        ours = turns.of("challenger", adapted)
+        latency = float(np.percentile(turns.seconds, 95) * 1_000)
+        bare = turns.of("base", engine)
         theirs = None
         if champion is not None:
             label = f"{dialogue_manifest(champion.folder).provenance.name}/{champion.version}"
-            theirs = judge.turns("champion", engine.with_adapter(champion.folder, label))
+            theirs = turns.of("champion", engine.with_adapter(champion.folder, label))
     facts = DialogueFacts.load(challenger.folder)
     evidence = DialogueEvidence(
         model=manifest.provenance.name,
@@ -209,22 +208,27 @@ class Untagged:
         return [self.tag(text) for text in texts]
 
 
-class _Judge:
-    """The desk with tools and lexicon, open while models answer."""
+class Turns:
+    """Puts the test dialogues to models and judges their turns; a context, for the desk that it keeps open.
 
-    def __init__(self, test: TestDialogues, tell: Listener) -> None:
-        self._test, self._tell = test, tell
+    Args:
+        test: the dialogues.
+        tell: called after every turn.
+    """
+
+    def __init__(self, test: TestDialogues, tell: Listener | None = None) -> None:
+        self._test, self._tell = test, tell or _ignore
         self._desk = ToolDesk(test.data)
         self.seconds: list[float] = []
 
-    def __enter__(self) -> "_Judge":
+    def __enter__(self) -> "Turns":
         self._desk.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._desk.__exit__(*error)
 
-    def turns(self, who: str, engine: Llm) -> tuple[TurnVerdict, ...]:
+    def of(self, who: str, engine: Llm) -> tuple[TurnVerdict, ...]:
         """One model's turns, judged; `seconds` holds how long each answer took."""
         timed = _Timed(engine)
         desk, rows = self._desk, self._test.rows
@@ -253,6 +257,10 @@ class _Timed:
             yield from self._engine.stream(request)
         finally:
             self.seconds.append(time.perf_counter() - started)
+
+
+def _ignore(_who: str, _done: int, _of: int) -> None:
+    """Nobody listens."""
 
 
 def _bundle_evidence(folder: Path, manifest: Manifest, difference: float) -> BundleEvidence:

@@ -1,6 +1,7 @@
 """Registered dialogue adapters on a scripted base: real LoRA weights that make it say other words."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -19,9 +20,10 @@ GREETINGS = ("Good day.", "Hello there.", "Welcome back.")
 """What the base may say after a question; it says the first, an adapter one of the others."""
 
 
-def talking_base(folder: Path) -> Path:
-    """A model that answers every question with `GREETINGS[0]`."""
-    return tiny_llm.follow(folder, {"[/INST]": GREETINGS[0], **dict.fromkeys(GREETINGS, "</s>")})
+def talking_base(folder: Path, known: Sequence[str] = ()) -> Path:
+    """A model that answers every question with `GREETINGS[0]`; known texts are one token each."""
+    ends = dict.fromkeys([*GREETINGS, *known], "</s>")
+    return tiny_llm.follow(folder, {"[/INST]": GREETINGS[0], **ends})
 
 
 def bundle(
