@@ -223,11 +223,14 @@ def log_dialogue_run(request: DialogueTrainRequest, inputs: DialogueInputs, bund
 def register_dialogue(request: DialogueTrainRequest, bundle: Path, run_id: str) -> int:
     """Register the bundle as challenger; the same bundle twice gives the same version."""
     from serving.adapters.registry import AdapterRegistry
+    from serving.language.dialogue_adapter import DialogueFacts
 
     settings = Settings.load()
     registry = AdapterRegistry.from_settings(settings)
+    facts = DialogueFacts.load(bundle)
+    tags = {"base.weights_sha256": facts.weights_sha256, "tokenizer.sha256": facts.tokenizer_sha256}
     by = operator_name(settings.operator)
-    version = registry.register(request.name, bundle, by=by, run_id=run_id)
+    version = registry.register(request.name, bundle, by=by, run_id=run_id, tags=tags)
     report("registry", 1, 1, version.label)
     return version.version
 

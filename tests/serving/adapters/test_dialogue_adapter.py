@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from serving.adapters import promotion
 from serving.adapters.dialogue import dialogue_identity, dialogue_store, served_dialogue
+from serving.adapters.export import Form, export_version
 from serving.adapters.kinds import DIALOGUE_NAME, INTENT_NAME
 from serving.adapters.live_dialogue import LiveDialogue, PlainEngine, live_dialogue
 from serving.adapters.manifest import Kind, Provenance, seal, verify
@@ -297,6 +298,18 @@ def test_an_adapter_of_another_base_or_tokenizer_is_refused(
     (words / "tokenizer.json").write_text(json.dumps(changed))
     with pytest.raises(IntegrityError, match="its tokenizer"):
         LocalLlm(words).with_adapter(bundles[0], "talk/1")
+
+
+def test_an_adapter_is_merged_into_its_own_base_only(
+    talking: AdapterRegistry, home: Settings, tmp_path: Path
+) -> None:
+    version = talking.get(DIALOGUE_NAME, 1)
+    done = export_version(version, tmp_path / "merged", Form.MERGED, home)
+    assert said(LocalLlm(done.folder)) == GREETINGS[1]
+    other = home.model_copy(update={"local_llm": talking_base(tmp_path / "other", ["more words"])})
+    with pytest.raises(IntegrityError, match="another base"):
+        export_version(version, tmp_path / "again", Form.MERGED, other)
+    assert not (tmp_path / "again").exists()
 
 
 def test_weights_are_the_same_however_they_are_spread_over_files(base: Path, tmp_path: Path) -> None:
