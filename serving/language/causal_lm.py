@@ -125,7 +125,9 @@ def with_adapter(lm: CausalLm, adapter: Path, name: str) -> CausalLm:
     """
     for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         _require(adapter, file, "the adapter", "VOICEBOT_DIALOGUE_ADAPTER")
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*lm.model.parameters(), *lm.model.buffers())}
+    states = [getattr(module, "quant_state", None) for module in lm.model.modules()]  # scales of 4-bit layers
+    parts = (*lm.model.parameters(), *lm.model.buffers(), *filter(None, states))
+    shared: dict[int, Any] = {id(part): part for part in parts}
     with quiet_transformers():
         model = _with_adapter(copy.deepcopy(lm.model, shared), adapter, merge=False).get_base_model()
     model.eval()

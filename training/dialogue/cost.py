@@ -7,7 +7,7 @@ small.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -293,8 +293,10 @@ def _latency(base: Path, adapter: Path, plan: CostPlan) -> LatencyCost:
     own = [tensor for tensor in beside[0].model.parameters() if id(tensor) not in shared]
     each = (_used() - before) // plan.adapters or sum(t.numel() * t.element_size() for t in own)
     one, several = _answer_ms(beside[:1], prompt, plan), _answer_ms(beside, prompt, plan)
-    del beside
-    merged = replace(lm, model=load_causal_lm(base, adapter).model)
+    del beside, lm  # a card may have room for one base only
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    merged = load_causal_lm(base, adapter)
     return LatencyCost(
         tokens=plan.answer_tokens,
         base_ms=alone,

@@ -88,6 +88,17 @@ def test_a_dialogue_adapter_that_nobody_speaks_with_needs_no_scope(
     )
 
 
+def test_a_promotion_s_event_builds_nothing_where_nobody_speaks_with_the_adapter(
+    talking: AdapterRegistry, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.build_cache_index import build_cache_index
+
+    monkeypatch.setenv("VOICEBOT_HOME", str(settings.home))
+    monkeypatch.setenv("VOICEBOT_MLRUNS", str(settings.mlruns))
+    assert build_cache_index.fn(DIALOGUE_NAME).entries == 0
+    assert not (settings.home / "cache").exists()
+
+
 def test_beside_no_intent_adapter_a_dialogue_adapter_has_no_scope(
     talking: AdapterRegistry, settings: Settings, build: Build
 ) -> None:
