@@ -3,8 +3,10 @@
 import gc
 import json
 import shutil
+import threading
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -191,6 +193,30 @@ def test_the_champion_speaks_and_a_call_keeps_what_it_started_with(
     assert said(live.current.llm) == GREETINGS[1]
     assert live.current.identity == call.identity
     assert live.current.names() == {"llm": "local", "dialogue": f"{DIALOGUE_NAME}/1"}
+
+
+def test_answers_given_while_adapters_are_exchanged_belong_wholly_to_one_of_them(
+    live: LiveDialogue, talking: AdapterRegistry
+) -> None:
+    says = {f"{DIALOGUE_NAME}/{number}": GREETINGS[number] for number in (1, 2)}
+    stop = threading.Event()
+
+    def call() -> list[tuple[str, str]]:
+        heard = []
+        while not stop.is_set():
+            served = live.current
+            heard.append((served.version, said(served.llm)))
+        return heard
+
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(call) for _ in range(3)]
+        for number in (2, 1, 2, 1, 2):
+            talking.set_alias(DIALOGUE_NAME, "champion", number)
+            assert live.check()
+        stop.set()
+    heard = [answer for done in calls for answer in done.result()]
+    assert len(heard) >= 3
+    assert all(says[version] == answer for version, answer in heard)
 
 
 def test_an_adapter_is_held_beside_the_base_and_freed_when_no_call_keeps_it(
