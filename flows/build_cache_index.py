@@ -80,12 +80,17 @@ def log_build(outcome: CacheOutcome) -> None:
 
 @flow(name="build-cache-index")
 def build_cache_index(name: str = "banking-lora", ref: str = "champion") -> CacheOutcome:
-    """Build the cache of the adapter that serves.
+    """Build the cache of the adapter that serves; a dialogue adapter that nobody speaks with has none.
 
     Args:
         name: registered model.
         ref: alias or number of the version whose scope is built.
     """
+    from flows.cache_scope import is_used
+
+    if not is_used(Settings.load(), name, ref):
+        report("index", 1, 1, "none: no call of this home uses this adapter")
+        return CacheOutcome(scope="", entries=0, intents=0, left_out=0, generation=0, recalled=0.0)
     built = build(name, ref)
     recalled = check_recall(str(built["scope"]))
     outcome = CacheOutcome(**built, recalled=recalled)  # type: ignore[arg-type]  # the fields of BuildReport

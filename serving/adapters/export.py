@@ -167,6 +167,7 @@ def _merged_dialogue(version: AdapterVersion, settings: "Settings") -> _Writer:
             advice="Set VOICEBOT_LOCAL_LLM to the base's folder, or export it unmerged (--form vllm).",
         )
     base = settings.local_llm
+    _require_base(version, base)
 
     def write(made: Path) -> None:
         from serving.language.causal_lm import load_causal_lm
@@ -176,6 +177,14 @@ def _merged_dialogue(version: AdapterVersion, settings: "Settings") -> _Writer:
         loaded.tokenizer.save_pretrained(made)
 
     return write, f"A model of its own on {base.name}, as transformers and vLLM load it."
+
+
+def _require_base(version: AdapterVersion, base: Path) -> None:
+    """Refuse to merge into another base than the adapter's; older bundles do not name one."""
+    from serving.language.dialogue_adapter import DIALOGUE_FILE, BaseIdentity, DialogueFacts
+
+    if (version.bundle / DIALOGUE_FILE).is_file():
+        BaseIdentity.of(base).require(DialogueFacts.load(version.bundle), version.label)
 
 
 def _as_vllm(version: AdapterVersion, manifest: Manifest, _settings: "Settings", folder: Path) -> _Writer:

@@ -8,7 +8,7 @@ from serving.errors import VoicebotError
 
 
 def adapters_with_scope(folder: Path) -> frozenset[str]:
-    """Identities of the intent adapters for which the live generation holds a scope.
+    """Identities of the adapters of either kind for which the live generation holds a scope.
 
     A scope also belongs to knowledge, rates and engines; where those have changed since, the server finds
     it cold all the same. A cache that cannot be read holds nothing.
@@ -24,5 +24,8 @@ def adapters_with_scope(folder: Path) -> frozenset[str]:
     except VoicebotError:
         return frozenset()
     return frozenset(
-        scope.intent_adapter for key, scope in scopes.items() if f"{key}.faiss" in manifest.files
+        adapter
+        for key, scope in scopes.items()
+        if f"{key}.faiss" in manifest.files
+        for adapter in (scope.intent_adapter, scope.dialogue_adapter)
     )

@@ -36,12 +36,12 @@ class Rehearsal:
             InvalidInputError: sound is to be heard, and the runtime was opened without a voice.
         """
         runtime = self._runtime
-        served = runtime.adapter.current
-        scope = runtime.scope(served)
+        served, engine = runtime.adapter.current, runtime.dialogue.current
+        scope = runtime.scope(served, engine)
         tts = runtime.engines.tts or PacedTts()
         spoken = call.engines.get("tts", "text") != "text"
         opening = runtime.opening(voice=spoken, recorded=call.recording is not None)
-        box = runtime.box
+        box = replace(runtime.box, llm=engine.llm)
         if box.banking is not None:
             tools = retold.tools(box.banking.executor.schemas)
             box = replace(box, banking=replace(box.banking, executor=tools))

@@ -95,6 +95,7 @@ class Health:
             "adapter": served.version,
             "adapter_source": served.source,
             "split": split_report(self.standing()),
+            "dialogue_adapter": self.runtime.dialogue.current.version or None,
             "cache_generation": self.runtime.cache.generation(),
             "engines": plain(self.runtime.choices),
             "active_calls": len(self.calls) + len(self.live or ()),

@@ -43,6 +43,7 @@ class FakeRuntime:
     adapter: Any = field(
         default_factory=lambda: SimpleNamespace(current=SimpleNamespace(version="k/1", source="x"))
     )
+    dialogue: Any = field(default_factory=lambda: SimpleNamespace(current=SimpleNamespace(version="talk/2")))
     cache: Any = field(default_factory=lambda: SimpleNamespace(generation=lambda: 1))
     kept: Any = None
     hung_tools: int = 0
@@ -286,7 +287,8 @@ def watched(bank: Bank, calls: OpenCalls) -> Iterator[Watched]:
 
 def test_a_server_that_lacks_nothing_is_ok_and_ready(watched: Watched) -> None:
     assert watched.told() == ("ok", 200, "")
-    assert watched.client.get("/healthz").json()["hung_work"] == 0
+    told = watched.client.get("/healthz").json()
+    assert (told["hung_work"], told["adapter"], told["dialogue_adapter"]) == (0, "k/1", "talk/2")
 
 
 def test_without_its_database_it_is_degraded_and_takes_calls(watched: Watched) -> None:
