@@ -112,7 +112,7 @@ def train_dialogue(
         VoicebotError: as `training.dialogue.bundle.train_dialogue_adapter`.
     """
     from training.code_version import code_version
-    from training.dialogue.bundle import train_dialogue_adapter
+    from training.dialogue.bundle import Chosen, train_dialogue_adapter
     from training.dialogue.random_model import make_random_model
 
     base = model
@@ -122,9 +122,8 @@ def train_dialogue(
             rows = load_dialogues(settings.data / "tool_calls" / DIALOGUES_FILE, "train")
             texts = [message.content for row in rows for message in row.messages] + [rows[0].system()]
             make_random_model(base, shape, texts, seed=config.seed)
-    run = train_dialogue_adapter(
-        base, settings.data, out, config, tools=tools, limit=limit, code=code_version()
-    )
+    chosen = Chosen(tools, limit)
+    run = train_dialogue_adapter(base, settings.data, out, config, chosen=chosen, code=code_version())
     trained = run.trained
     facts = {
         "base": run.manifest.provenance.base_model,

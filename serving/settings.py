@@ -106,6 +106,11 @@ class Settings(BaseSettings):
     """A causal language model folder for transformers."""
     local_llm_adapter: Path | None = None
     """A LoRA adapter folder (kind `dialogue`) for `local_llm`."""
+    dialogue_adapter: str = Field(
+        default="", pattern=r"^([a-z0-9][a-z0-9_.-]{0,62}(@[A-Za-z0-9_-]{1,63})?)?$"
+    )
+    """A registered dialogue adapter for the language model, `NAME[@ALIAS|VERSION]`; with an alias, promotions
+    are followed while calls go on."""
     local_llm_4bit: bool = False
     """Load `local_llm` in 4 bits with bitsandbytes; needs CUDA."""
     local_llm_timeout_s: float = Field(default=30.0, gt=0, le=600)

@@ -15,12 +15,13 @@ from pathlib import Path
 from loguru import logger
 
 from serving.adapters.audit import Act, Action, AuditEntry, AuditLog, Step
+from serving.adapters.kinds import INTENT_NAME
 from serving.adapters.manifest import check_name
 from serving.adapters.versions import CHAMPION
 from serving.errors import IntegrityError, InvalidInputError, UnavailableError, VoicebotError
 from serving.files import PRIVATE_FOLDER, write_atomically, writing_to
 
-DEFAULT_NAME = "banking-lora"
+DEFAULT_NAME = INTENT_NAME
 """The intent adapter that a server follows where nobody pinned another."""
 _PIN_FILE = "pin.json"
 _AUDIT_FILE = "pins.jsonl"

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from serving.adapters.audit import Act, Action
 from serving.adapters.decision import NEVER_WAIVED, GateDecision
+from serving.adapters.kinds import require_model_kind
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.soundness import require_sound
 from serving.adapters.versions import CHAMPION, PREVIOUS, AdapterVersion
@@ -92,7 +93,8 @@ def promote(
         RefusedError: it is the champion already, was not judged, failed, or was judged against
             another champion than the present one, and no waiver covers that.
         IntegrityError: its bundle or its decision was altered, or a signature is required and not there.
-        InvalidInputError: the waiver gives no reason, or there is nothing to waive.
+        InvalidInputError: the waiver gives no reason, there is nothing to waive, or it is an adapter of
+            another kind than its model's.
         MissingError: no such model or version.
         UnavailableError: the registry or its lock is not to be had; nothing changed.
     """
@@ -109,6 +111,7 @@ def promotion_act(
     candidate = registry.get(name, version)
     if version == champion:
         raise RefusedError(f"{candidate.label} is the champion already.")
+    require_model_kind(candidate)
     if waiver is None:
         evidence = _decided(_require_passing(candidate, champion))
     else:

@@ -24,6 +24,7 @@ from serving.adapters.database import check_readable, check_writable, translated
 from serving.adapters.decision import GateDecision
 from serving.adapters.files import copy_files
 from serving.adapters.history import GAP, read_history
+from serving.adapters.kinds import require_kind
 from serving.adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, check_name, is_name, verify
 from serving.adapters.pages import all_pages, search_versions
 from serving.adapters.settlement import settle
@@ -209,7 +210,7 @@ class AdapterRegistry:
 
         Raises:
             IntegrityError: the bundle, or its copy, is damaged.
-            InvalidInputError: the bundle belongs to another model, or a tag's name is taken.
+            InvalidInputError: the bundle belongs to another model or kind, or a tag's name is taken.
             UnavailableError: the database or the lock is not to be had; nothing was registered.
         """
         manifest = verify(bundle)
@@ -221,6 +222,7 @@ class AdapterRegistry:
         place = f"{manifest.sha256[:12]}-{uuid.uuid4().hex[:8]}"
         act = Act(Action.REGISTER, name, None, by, "new challenger", evidence={"place": place})
         with self.writing(create=True):
+            require_kind(self, manifest)
             self._ensure_model(name)
             if known := self.tagged(name, MANIFEST_TAG, manifest.sha256):
                 return known

@@ -14,6 +14,7 @@ from serving.errors import IntegrityError, InvalidInputError
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases: what serves now, what wants to, what served before."""
 MANIFEST_TAG = "manifest.sha256"
+KIND_TAG = "kind"
 DECISION_TAG = "gate.decision"
 PLACE_TAG = "bundle.place"
 
@@ -116,7 +117,7 @@ def tags_of(manifest: Manifest) -> dict[str, str]:
     """Tags that MLflow shows beside a version, all from its manifest."""
     origin = manifest.provenance
     return {
-        "kind": origin.kind.value,
+        KIND_TAG: origin.kind.value,
         MANIFEST_TAG: manifest.sha256,
         "adapter.sha256": manifest.adapter_sha256,
         "base.model": origin.base_model,

@@ -12,11 +12,19 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from serving.errors import EngineTimeoutError, UnavailableError
+from serving.settings import Settings
+from serving.speech.protocols import EngineInfo
 
 _Result = TypeVar("_Result")
 _Item = TypeVar("_Item")
 MOST_AT_ONCE = 64
 """Engines at work or hanging in one process."""
+
+
+def llm_limit_s(settings: Settings, llm: EngineInfo) -> float:
+    """The engine's own limit and a moment more, for the whole of a turn, seconds."""
+    own = settings.local_llm_timeout_s if llm.name == "local" else settings.mistral_timeout_s
+    return own + 2.0
 
 
 class Patience:

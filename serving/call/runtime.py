@@ -6,7 +6,7 @@ share them, and each keeps the adapter and the cache scope that it began with.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -14,6 +14,7 @@ from typing import Self
 from loguru import logger
 
 from serving.adapters.live import LiveAdapter, ServedAdapter
+from serving.adapters.live_dialogue import ServedDialogue, live_dialogue
 from serving.adapters.signature import require_signed_dialogue
 from serving.cache.lookup import SemanticCache
 from serving.cache.signature import RULES, Signer
@@ -27,7 +28,7 @@ from serving.call.line import Line
 from serving.call.live import LiveCall
 from serving.call.live_parts import Parts, turn_policy
 from serving.call.live_state import LiveSnapshot
-from serving.call.patience import Patience
+from serving.call.patience import Patience, llm_limit_s
 from serving.call.ports import CallObserver, Engines, Journal
 from serving.call.record import CallRecord
 from serving.call.recording import Recording
@@ -47,7 +48,6 @@ from serving.language.knowledge import load_knowledge
 from serving.language.lexicon import load_lexicon
 from serving.settings import Settings
 from serving.speech.engines import choose_stt, choose_tts
-from serving.speech.protocols import EngineInfo
 from serving.speech.spare_vads import SpareVads
 from serving.speech.speech_cache import SpeechCache
 from serving.speech.vad import EndpointSettings, SileroVad
@@ -144,7 +144,7 @@ class Runtime:
             currency=settings.currency,
             bank_name=settings.bank_name,
             greeting=self.knowledge.prompt("greeting").format(bank_name=settings.bank_name),
-            patience=Patience(_llm_limit_s(settings, llm.engine.info)),
+            patience=Patience(llm_limit_s(settings, llm.engine.info)),
             banking=banking,
             guard=load_injection_guard(settings.data / "lexicons" / "injection.yaml"),
         )
@@ -156,6 +156,7 @@ class Runtime:
         self._vads = SpareVads()
         self.turn_taking = load_turn_taking(settings.data / "lexicons" / "turn_taking.yaml")
         self.adapter = LiveAdapter.from_settings(settings, self.encoder)
+        self.dialogue = live_dialogue(settings, llm.engine)
 
     def _speech(self, settings: Settings) -> Engines:
         stt, tts = choose_stt(settings), choose_tts(settings)
@@ -166,7 +167,7 @@ class Runtime:
         return Engines(stt.engine, tts.engine, SileroVad())
 
     def start(self) -> Self:
-        """Load the adapter that shall serve and warm everything that a first turn would wait for.
+        """Load the adapters that shall serve and warm everything that a first turn would wait for.
 
         Records that an earlier server could not save are saved now, and calls that it left open are ended.
         A cache that cannot be opened is no reason not to answer: its lookups are misses.
@@ -175,6 +176,7 @@ class Runtime:
             MissingError: there is no adapter at all.
         """
         self.adapter.start()
+        self.dialogue.start()
         try:
             warm = self.cache.warm(self.scope(self.adapter.current))
         except (VoicebotError, OSError, ValueError, RuntimeError) as error:
@@ -205,6 +207,7 @@ class Runtime:
         """Stop watching for promotions and let running writes finish; what hangs is not waited for."""
         self._vads.close()
         self.adapter.close()
+        self.dialogue.close()
         self.executor.close()
         if self.box.banking is not None:
             self.box.banking.executor.close()
@@ -233,9 +236,9 @@ class Runtime:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def scope(self, served: ServedAdapter) -> CacheScope:
-        """The cache scope of calls that use an adapter."""
-        return scope_for(self.scope_parts, served.identity)
+    def scope(self, served: ServedAdapter, spoken: ServedDialogue | None = None) -> CacheScope:
+        """The cache scope of calls that use an adapter, and the model as it speaks (default: now)."""
+        return scope_for(self.scope_parts, served.identity, (spoken or self.dialogue.current).identity)
 
     def open_call(
         self,
@@ -329,8 +332,8 @@ class Runtime:
         live: bool = False,
     ) -> tuple[CallRecord, Responder, Journal]:
         """The record, responder and journal of a new call."""
-        served = self.adapter.current
-        scope = self.scope(served)
+        served, spoken = self.adapter.current, self.dialogue.current
+        scope = self.scope(served, spoken)
         voice = engines.tts is not None
         call = CallRecord(
             call_id=call_id or new_call_id(),
@@ -338,7 +341,7 @@ class Runtime:
             transport=transport,
             adapter=served.version,
             cache_scope=scope.key,
-            engines={**engines.names(), "llm": self.box.llm.info.name},
+            engines={**engines.names(), **spoken.names()},
             script=script,
             caller=self._caller_hash(caller_id),
         )
@@ -348,7 +351,7 @@ class Runtime:
         return (
             call,
             Responder(
-                self.box,
+                replace(self.box, llm=spoken.llm),
                 served.tagger,
                 scope,
                 self.opening(voice=voice, recorded=bool(recording)),
@@ -392,9 +395,3 @@ class Runtime:
         self._wording("RECORDING_OPT_OUT")
         for text_id in sorted({name for answer in self.knowledge.answers for name in answer.disclosures}):
             self._wording(self._texts.flow_type(text_id), text_id)
-
-
-def _llm_limit_s(settings: Settings, llm: EngineInfo) -> float:
-    """The engine's own limit and a moment more, for the whole of a turn, seconds."""
-    own = settings.local_llm_timeout_s if llm.name == "local" else settings.mistral_timeout_s
-    return own + 2.0

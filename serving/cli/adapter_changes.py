@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.adapter_home import home_follows, home_loads
+from serving.cli.adapter_home import home_follows, home_loads, how_to_follow
 from serving.cli.adapter_options import (
     AsJson,
     By,
@@ -129,7 +129,7 @@ def _report(done: "Transition", settings: "Settings", *, as_json: bool) -> None:
         )
     else:
         console.print(f"{home_loads(settings)} They do not pick it up;", soft_wrap=True, markup=False)
-        console.print(f"`adapter-control --load {done.model} --enable` lets them follow the champion.")
+        console.print(f"{how_to_follow(done.model)} lets them follow the champion.")
     console.print(
         "Its cache scope starts cold unless it was warmed: `voicebot build-cache` answers the "
         "frequent questions into it."

@@ -12,6 +12,7 @@ from serving.errors import IntegrityError, InvalidInputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from serving.adapters.manifest import Manifest
     from serving.adapters.pin import Pin, Reference
     from serving.settings import Settings
 
@@ -44,7 +45,7 @@ def choose(
     if enable:  # --disable must work without the registry
         registry = open_registry(settings)
         version = registry.get(reference.name, reference.ref)
-        version.verify()
+        _require_intent(version.verify(), version.label)
         registry.signatures.require(version.bundle, version.label)
     who = acting(settings, by)
     if dry_run:
@@ -59,7 +60,24 @@ def choose(
 
 
 def home_loads(settings: "Settings") -> str:
-    """What the servers of this home load, as a sentence."""
+    """What the servers of this home load, as a sentence or two."""
+    from serving.adapters.dialogue import dialogue_reference
+
+    spoken = dialogue_reference(settings)
+    told = f" Their language model speaks with {spoken}." if spoken else ""
+    return _tagger_loads(settings) + told
+
+
+def how_to_follow(name: str) -> str:
+    """What makes the servers of this home follow a model's champion."""
+    from serving.adapters.kinds import DIALOGUE_NAME
+
+    if name == DIALOGUE_NAME:
+        return f"VOICEBOT_DIALOGUE_ADAPTER={name}"
+    return f"`adapter-control --load {name} --enable`"
+
+
+def _tagger_loads(settings: "Settings") -> str:
     from serving.adapters.pin import DEFAULT_NAME, Reference, read_pin
 
     try:
@@ -75,15 +93,30 @@ def home_loads(settings: "Settings") -> str:
 
 
 def home_follows(settings: "Settings", name: str, champion: int) -> bool:
-    """Whether the servers of this home load a model's champion."""
+    """Whether the servers of this home load a model's champion, as tagger or as language model."""
+    from serving.adapters.dialogue import dialogue_reference
     from serving.adapters.pin import DEFAULT_NAME, Reference, read_pin
 
+    spoken = dialogue_reference(settings)
+    if spoken is not None and spoken.follows(name, champion):
+        return True
     try:
         pin: Pin | None = read_pin(adapter_store(settings))
     except IntegrityError:
         return False
     reference = pin.reference if pin else Reference(DEFAULT_NAME)
     return (pin is None or pin.enabled) and reference.follows(name, champion)
+
+
+def _require_intent(manifest: "Manifest", label: str) -> None:
+    """Refuse to pin what the intent tagger cannot load."""
+    from serving.adapters.manifest import Kind
+
+    if manifest.provenance.kind != Kind.INTENT:
+        raise InvalidInputError(
+            f"{label} is a {manifest.provenance.kind.value} adapter; a pin chooses the intent adapter.",
+            advice=f"Set VOICEBOT_DIALOGUE_ADAPTER={manifest.provenance.name} for the language model.",
+        )
 
 
 def _pinned(store: "Path", *, even_if_damaged: bool) -> "Reference":

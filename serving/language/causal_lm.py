@@ -5,9 +5,10 @@ libraries only warn about missing ones and go on with random numbers. The base i
 engine that asked for it, so merging touches nobody else's.
 """
 
+import copy
 import importlib.util
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -105,6 +106,38 @@ def load_causal_lm(folder: Path, adapter: Path | None = None, *, four_bit: bool 
         reserved=_reserved(tokenizer),
         stop_ids=tuple(sorted(token for token in stop_ids if token is not None)),
     )
+
+
+def with_adapter(lm: CausalLm, adapter: Path, name: str) -> CausalLm:
+    """The same model with a LoRA adapter beside its weights, which both share and neither changes.
+
+    Only the adapter takes memory, so several of one base may answer at a time. Not merged, an answer takes a
+    little longer (docs/evaluation.md has the figures).
+
+    Args:
+        lm: a model that was loaded without an adapter.
+        adapter: a folder with a PEFT LoRA adapter for it.
+        name: what the result is called.
+
+    Raises:
+        MissingError: a file is not there.
+        IntegrityError: weights are missing, not finite, or do not fit.
+    """
+    for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        _require(adapter, file, "the adapter", "VOICEBOT_DIALOGUE_ADAPTER")
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*lm.model.parameters(), *lm.model.buffers())}
+    with quiet_transformers():
+        model = _with_adapter(copy.deepcopy(lm.model, shared), adapter, merge=False).get_base_model()
+    model.eval()
+    model.requires_grad_(requires_grad=False)
+    return replace(lm, model=model, name=name)
+
+
+def precision_of(lm: CausalLm) -> str:
+    """In what the base's weights are held: `float32`, `bfloat16` or `nf4`."""
+    if getattr(lm.model, "is_loaded_in_4bit", False):
+        return "nf4"
+    return str(lm.model.get_input_embeddings().weight.dtype).removeprefix("torch.")
 
 
 def _plain_options() -> dict[str, Any]:

@@ -6,6 +6,7 @@ goes away. One answer at a time; others wait their turn inside their own time li
 """
 
 import contextlib
+import copy
 import queue
 import threading
 import time
@@ -13,8 +14,9 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.errors import EngineError, EngineTimeoutError, UnavailableError
+from serving.errors import EngineError, EngineTimeoutError, InvalidInputError, UnavailableError
 from serving.language.causal_lm import CausalLm, load_causal_lm
+from serving.language.dialogue_adapter import BaseIdentity, adapted
 from serving.language.prompt import messages_for, without_oldest
 from serving.language.prompt_tokens import prompt_ids
 from serving.language.protocols import LlmEvent, LlmRequest, Message, TextDelta, ToolSchema, Usage
@@ -59,6 +61,8 @@ class LocalLlm:
         bank: str = "the bank",
     ) -> None:
         self._lm = load_causal_lm(folder, adapter, four_bit=four_bit)
+        self._folder, self._merged = folder, adapter is not None
+        self._identity: BaseIdentity | None = None
         self._timeout_s, self._bank = timeout_s, bank
         self._turn = threading.Lock()
         self.info = EngineInfo("local", self._lm.name, f"language model on {self._lm.model.device}")
@@ -86,6 +90,32 @@ class LocalLlm:
             raise EngineError("The language model gave an empty answer.")
         yield from parse_calls(answer.call_texts(), messages)
         yield Usage(len(prompt), answer.tokens)
+
+    def with_adapter(self, adapter: Path, label: str) -> "LocalLlm":
+        """An engine of its own on the same base, with a dialogue adapter; this one stays as it is.
+
+        Both share weights, device and turn: one answer at a time. The first adapter takes the
+        time to read the base's weights once more, to identify them.
+
+        Args:
+            adapter: a verified bundle of kind `dialogue`.
+            label: of the version, such as `banking-dialogue-lora/3`.
+
+        Raises:
+            IntegrityError: it is for another base, does not fit, or answers otherwise than after training.
+            InvalidInputError: this engine has an adapter in its weights already.
+        """
+        if self._merged:
+            raise InvalidInputError(
+                f"{self._lm.name} has an adapter in its weights already; another one cannot be put on top.",
+                advice="Unset VOICEBOT_LOCAL_LLM_ADAPTER, or VOICEBOT_DIALOGUE_ADAPTER.",
+            )
+        self._identity = self._identity or BaseIdentity.of(self._folder)
+        made = copy.copy(self)
+        made._lm = adapted(self._lm, adapter, label, self._identity)
+        made._merged = True
+        made.info = EngineInfo("local", f"{self._lm.name} + {label}", self.info.note)
+        return made
 
     def prompt_ids(self, messages: Sequence[Message], tools: Sequence[ToolSchema]) -> list[int]:
         """The tokens that a dialogue is put to the model as.

@@ -5,14 +5,15 @@ folder as it is. Nothing of the dialogues' words is in it.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-from evaluation.dialogues import BANK, load_dialogues
+from evaluation.dialogues import BANK, Dialogue, load_dialogues
+from serving.adapters.kinds import DIALOGUE_NAME
 from serving.adapters.manifest import (
     ADAPTER_FILE,
     CARD_FILE,
@@ -25,7 +26,8 @@ from serving.adapters.manifest import (
 )
 from serving.errors import IntegrityError, InvalidInputError
 from serving.files import new_folder
-from serving.language.causal_lm import load_causal_lm
+from serving.language.causal_lm import CausalLm, load_causal_lm, precision_of
+from serving.language.dialogue_adapter import BaseIdentity, DialogueFacts, measured_probes
 from serving.language.prompt import prompt_sha256
 from serving.plain import plain
 from training.code_version import CodeVersion
@@ -37,8 +39,38 @@ from training.dialogue.trainer import TrainedDialogue, train_dialogue
 from training.model import quiet_peft, save_adapter
 from training.outcome import ProgressListener
 
-ADAPTER_NAME = "banking-dialogue-lora"
+ADAPTER_NAME = DIALOGUE_NAME
 METRICS_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which dialogues are learned, and what the adapter is registered as.
+
+    Attributes:
+        tools: tool sets whose dialogues are learned; calls offer an engine only those of `bank`.
+        limit: most dialogues of the training split (evenly spread); None takes all.
+        name: registered model.
+    """
+
+    tools: frozenset[str] = frozenset({"bank"})
+    limit: int | None = None
+    name: str = ADAPTER_NAME
+
+    def rows(self, data: Path) -> tuple[list[Dialogue], list[Dialogue]]:
+        """Dialogues to learn and to validate with.
+
+        Raises:
+            InvalidInputError: the dialogues cannot be read.
+        """
+        found = load_dialogues(data / "tool_calls" / DIALOGUES_FILE)
+        rows = [row for row in found if row.tools in self.tools]
+        learned = [row for row in rows if row.split == "train"]
+        held = [row for row in rows if row.split == "validate"]
+        if self.limit is not None:
+            learned = learned[:: max(1, len(learned) // self.limit)][: self.limit]
+            held = held[:: max(1, 4 * len(held) // self.limit)]
+        return learned, held
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +96,7 @@ def train_dialogue_adapter(
     folder: Path,
     config: DialogueConfig,
     *,
-    tools: frozenset[str] = frozenset({"bank"}),
-    limit: int | None = None,
+    chosen: Chosen = Chosen(),
     code: CodeVersion | None = None,
     on_progress: ProgressListener | None = None,
 ) -> DialogueRun:
@@ -78,8 +109,7 @@ def train_dialogue_adapter(
         data: the project's data folder.
         folder: where the bundle shall appear; must not exist.
         config: the recipe.
-        tools: tool sets whose dialogues are learned; calls offer an engine only those of `bank`.
-        limit: most dialogues of the training split (evenly spread); None takes all.
+        chosen: which dialogues, and the adapter's name.
         code: version of the code, for the manifest.
         on_progress: called after every step and epoch.
 
@@ -95,19 +125,18 @@ def train_dialogue_adapter(
         )
     with quiet_peft():
         lm = load_causal_lm(model, four_bit=config.four_bit)
-    rows = [row for row in load_dialogues(data / "tool_calls" / DIALOGUES_FILE) if row.tools in tools]
-    learned = [row for row in rows if row.split == "train"]
-    held = [row for row in rows if row.split == "validate"]
-    if limit is not None:
-        learned = learned[:: max(1, len(learned) // limit)][:limit]
-        held = held[:: max(1, 4 * len(held) // limit)]
+    precision = precision_of(lm)
+    learned, held = chosen.rows(data)
     with ToolDesk(data) as desk:
-        schemas = {tool_set: desk.schemas(tool_set) for tool_set in tools}
+        schemas = {tool_set: desk.schemas(tool_set) for tool_set in chosen.tools}
     examples = render(lm, learned, schemas, config.max_length)
     held_out = render(lm, held, schemas, config.max_length) if held else None
     checkpoint = folder.with_name(folder.name + ".ckpt")
     trained = train_dialogue(lm, examples, held_out, config, checkpoint=checkpoint, on_progress=on_progress)
-    manifest = write_dialogue_bundle(folder, trained, examples, lm.name, code=code)
+    facts = _serving_facts(model, replace(lm, model=trained.model), precision, chosen.tools)
+    manifest = write_dialogue_bundle(
+        folder, trained, examples, facts.base, facts=facts, name=chosen.name, code=code
+    )
     checkpoint.unlink(missing_ok=True)
     size = (folder / ADAPTER_FILE).stat().st_size
     return DialogueRun(folder, manifest, trained, examples, size)
@@ -119,9 +148,20 @@ def write_dialogue_bundle(
     examples: Rendered,
     base: str,
     *,
+    facts: DialogueFacts | None = None,
+    name: str = ADAPTER_NAME,
     code: CodeVersion | None = None,
 ) -> Manifest:
     """Write, seal and verify a bundle.
+
+    Args:
+        folder: must not exist.
+        trained: the outcome of a run.
+        examples: what was learned.
+        base: the base's own name.
+        facts: what serving must know; without it the bundle can be exported, but not served or judged.
+        name: registered model.
+        code: version of the code.
 
     Raises:
         InvalidInputError: the folder exists, or training changed nothing, or more than LoRA.
@@ -130,7 +170,7 @@ def write_dialogue_bundle(
     version = code or CodeVersion()
     provenance = Provenance(
         kind=Kind.DIALOGUE,
-        name=ADAPTER_NAME,
+        name=name,
         base_model=base,
         base_sha256=trained.base_before,
         base_sha256_after=trained.base_after,
@@ -142,20 +182,44 @@ def write_dialogue_bundle(
         git_sha=version.sha,
         git_dirty=version.dirty,
     )
-    facts = _facts(trained, examples)
+    measured = _facts(trained, examples)
     try:
         with new_folder(folder) as place:
             save_adapter(trained.model, place)
             _check_saved(place, trained)
-            text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False)
+            if facts is not None:
+                facts.save(place)
+            text = json.dumps(measured, indent=2, ensure_ascii=False, allow_nan=False)
             (place / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
-            (place / CARD_FILE).write_text(_card(provenance, facts), encoding="utf-8")
+            (place / CARD_FILE).write_text(_card(provenance, measured), encoding="utf-8")
             seal(place, provenance)
     except FileExistsError as error:
         raise InvalidInputError(
             f"{folder} exists already.", advice="Name a new folder; bundles are never overwritten."
         ) from error
     return verify(folder, base_sha256=trained.base_before)
+
+
+def base_name(folder: Path) -> str:
+    """What people call the model in a folder: the hub's name for a snapshot of its cache."""
+    cache = folder.resolve().parent.parent.name
+    if folder.resolve().parent.name == "snapshots" and cache.startswith("models--"):
+        return cache.removeprefix("models--").replace("--", "/")
+    return folder.name
+
+
+def _serving_facts(model: Path, lm: CausalLm, precision: str, tools: frozenset[str]) -> DialogueFacts:
+    """What whoever loads the adapter checks; `lm` is the trained model, which answers the known questions."""
+    identity = BaseIdentity.of(model)
+    return DialogueFacts(
+        base=base_name(model),
+        weights_sha256=identity.weights_sha256,
+        tokenizer_sha256=identity.tokenizer_sha256,
+        prompt_sha256=prompt_sha256(BANK),
+        tools=tuple(sorted(tools)),
+        precision=precision,
+        probes=measured_probes(lm),
+    )
 
 
 def _check_saved(place: Path, trained: TrainedDialogue) -> None:
