@@ -91,6 +91,8 @@ class Health:
             "not_ready_because": refusal,
             "adapter": served.version,
             "adapter_source": served.source,
+            "dialogue_adapter": self.runtime.dialogue.current.version or None,
+            "dialogue_adapter_problem": self.runtime.dialogue.problem or None,
             "cache_generation": self.runtime.cache.generation(),
             "engines": plain(self.runtime.choices),
             "active_calls": len(self.calls) + len(self.live or ()),
