@@ -16,7 +16,7 @@ from serving.adapters.export import vllm_config, write_for_vllm
 from serving.adapters.loader import identity
 from serving.adapters.manifest import ADAPTER_FILE, verify
 from serving.errors import UnavailableError, VoicebotError
-from serving.files import new_folder, writing_to
+from serving.files import PRIVATE_FILE, PRIVATE_FOLDER, new_folder, writing_to
 from serving.language.protocols import Llm, LlmEvent, LlmRequest
 from serving.language.vllm_llm import AdapterFolder, VllmLlm
 from serving.speech.protocols import EngineInfo
@@ -62,7 +62,8 @@ class VllmFolder:
     """The folder in which a vLLM server finds adapters.
 
     Args:
-        folder: as this process sees it. Where its group may read, it may read the adapters too.
+        folder: as this process sees it; made private where it is missing. Where its group may read, it may
+            read the adapters too.
         seen_as: the same folder as the server sees it; empty for the same path.
     """
 
@@ -85,12 +86,13 @@ class VllmFolder:
         served = identity(name, int(number), verify(bundle).sha256)
         config, _rank = vllm_config(bundle, label)
         with writing_to(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+            shared = self._folder.stat().st_mode & stat.S_IRGRP
             with new_folder(self._folder / served, replace=True) as made:
                 write_for_vllm(bundle, made, config)
-                if self._folder.stat().st_mode & stat.S_IRGRP:
-                    for path in made.iterdir():
-                        path.chmod(0o640)
-                    made.chmod(0o750)
+                for path in made.iterdir():
+                    path.chmod(0o640 if shared else PRIVATE_FILE)
+                made.chmod(0o750 if shared else PRIVATE_FOLDER)
             self._prune(name)
         return AdapterFolder(served, label, f"{self._seen_as}/{served}")
 

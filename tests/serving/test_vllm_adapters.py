@@ -211,7 +211,7 @@ def test_a_hundred_calls_during_swaps_are_each_answered_by_one_adapter_from_begi
 
     def call() -> tuple[int, list[str]]:
         number, llm = serving[0]
-        return number, [word for _turn in range(2) for word in spoken(llm.stream(REQUEST)).split()]
+        return number, spoken(llm.stream(REQUEST)).split()
 
     def caller(_number: int) -> list[tuple[int, list[str]]]:
         return [call() for _ in range(2)]
@@ -223,7 +223,7 @@ def test_a_hundred_calls_during_swaps_are_each_answered_by_one_adapter_from_begi
         finally:
             done.set()
         assert swapping.result(30) > 1
-    assert answers == [(number, [f"v{number}"] * 24) for number, _ in answers]
+    assert answers == [(number, [f"v{number}"] * 12) for number, _ in answers]
     assert len({number for number, _ in answers}) > 1
     assert server.denied == 0  # nothing was unloaded that a call still had
     base.unload_unused()
