@@ -1,20 +1,15 @@
 """From a promotion in the registry to the adapter that a vLLM server answers with, and back."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from serving.adapters.live_dialogue import LiveDialogue
-from serving.adapters.manifest import Kind, Provenance, seal
 from serving.adapters.pin import Reference
-from serving.adapters.promotion import promote, rollback
+from serving.adapters.promotion import rollback
 from serving.adapters.registry import AdapterRegistry
-from serving.adapters.verdicts import attach_decision
 from serving.adapters.vllm_dialogue import AdaptableVllm, VllmFolder
 from serving.errors import IntegrityError, UnavailableError
 from serving.language.chat_http import Limits
@@ -22,46 +17,21 @@ from serving.language.protocols import Llm, LlmRequest, Message, TextDelta
 from serving.language.vllm import VllmServer
 from serving.language.vllm_llm import VllmLlm
 from tests.serving.adapters.conftest import DecisionMaker
+from tests.serving.adapters.talk_bundles import TALK, promote_talk, talk_bundle
 from tests.serving.chat_server import Reply
 from tests.serving.vllm_server import BASE, VllmLike
 
-TALK = "banking-dialogue-lora"
 NEVER = 1e6
 REQUEST = LlmRequest((Message("user", "How long does a transfer take?"),), (), max_tokens=64)
 Promote = Callable[..., None]
 Opened = Callable[..., LiveDialogue]
 
 
-def talk_bundle(folder: Path, number: int, rank: int = 8) -> Path:
-    """A sealed dialogue bundle without a model, told apart by its weights."""
-    folder.mkdir()
-    module = "base_model.model.model.layers.0.self_attn.q_proj"
-    tensors = {
-        f"{module}.lora_A.weight": torch.full((rank, 16), float(number)),
-        f"{module}.lora_B.weight": torch.full((16, rank), float(number)),
-    }
-    save_file(tensors, folder / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 16, "bias": "none", "target_modules": ["q_proj"]}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    for name, text in (("metrics.json", "{}"), ("card.md", "# Talk\n"), ("dialogue.json", "{}")):
-        (folder / name).write_text(text)
-    hashes = ("a" * 64, "a" * 64)
-    seal(folder, Provenance(Kind.DIALOGUE, TALK, "tiny", *hashes, 10, tuple(tensors), "d" * 64, "", 1))
-    return folder
-
-
 @pytest.fixture
 def promoted(registry: AdapterRegistry, make_decision: DecisionMaker, tmp_path: Path) -> Promote:
     """Registers version `number` of the dialogue adapter and makes it the champion."""
 
-    def make(number: int, **options: int) -> None:
-        bundle = talk_bundle(tmp_path / f"talk-{number}", number, **options)
-        registry.register(TALK, bundle, by="ci")
-        before = registry.champion_version(TALK)
-        attach_decision(registry, TALK, number, make_decision(before, model=TALK), by="gate")
-        promote(registry, TALK, number, by="ann", reason="passed the gate")
-
-    return make
+    return lambda number, **options: promote_talk(registry, make_decision, tmp_path, number, **options)
 
 
 @pytest.fixture
