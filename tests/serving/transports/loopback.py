@@ -197,6 +197,7 @@ def served(
         adapter=SimpleNamespace(current=SimpleNamespace(version="k/1", source="x")),
         cache=SimpleNamespace(generation=lambda: 1),
         hung_tools=0,
+        dialogue=SimpleNamespace(current=SimpleNamespace(version=""), problem=""),
     )
     with (
         closing(shared or BackgroundState(MemoryLiveState())) as state,
