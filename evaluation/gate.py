@@ -7,11 +7,11 @@ serving stores and promotion requires. Without a champion the comparisons do not
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from evaluation.gate_evidence import CRITICAL_INTENTS, Answers, GateEvidence, GatePolicy
+from evaluation.gate_evidence import CRITICAL_INTENTS, Answers, BundleEvidence, GateEvidence, GatePolicy
 from evaluation.intents import Mask
 from evaluation.power import items_needed, non_inferiority_margin, non_inferiority_power
 from evaluation.statistics import discordance, holm, mcnemar, mcnemar_worse, paired_bootstrap, wilson
@@ -38,8 +38,47 @@ def judge(
         InvalidInputError: a waiver for an unknown check, without a reason, or for a check that is
             never waived.
     """
-    limits, waivers = policy or GatePolicy(), dict(waived or {})
+    limits = policy or GatePolicy()
     checks = tuple(check(evidence, limits) for check in CHECKS)
+    return decided(evidence, checks, dict(waived or {}), now or datetime.now(UTC))
+
+
+class Judged(Protocol):
+    """What every gate knows of its subject, whatever kind of adapter it is."""
+
+    @property
+    def model(self) -> str:
+        """Registered model's name."""
+
+    @property
+    def challenger_version(self) -> int | None:
+        """None before registration."""
+
+    @property
+    def champion_version(self) -> int | None:
+        """None where there is no champion."""
+
+    @property
+    def test_sha256(self) -> str:
+        """The test set."""
+
+    @property
+    def looks(self) -> int:
+        """Judgements that it has served, this one included."""
+
+    @property
+    def champion_test_sha256(self) -> str | None:
+        """Test set of the decision that made the champion."""
+
+
+def decided(
+    evidence: Judged, checks: tuple[Check, ...], waivers: Mapping[str, str], now: datetime
+) -> GateDecision:
+    """The decision that checks and waivers come to.
+
+    Raises:
+        InvalidInputError: as for `judge`.
+    """
     forbidden = sorted(NEVER_WAIVED & waivers.keys())
     if forbidden:
         raise InvalidInputError(f"The check {forbidden[0]} cannot be waived.", advice="Train again.")
@@ -51,7 +90,7 @@ def judge(
         checks=checks,
         passed=verdict(checks, waivers),
         waived=waivers,
-        decided_at=now or datetime.now(UTC),
+        decided_at=now,
     )
 
 
@@ -76,12 +115,18 @@ def bundle_sound(evidence: GateEvidence, policy: GatePolicy) -> Check:
 
 def only_adapter_changed(evidence: GateEvidence, _: GatePolicy) -> Check:
     """2: the base's hash is the same before and after; nothing but LoRA and the declared head changed."""
-    bundle = evidence.bundle
+    return changed_only_adapter(evidence.bundle)
+
+
+def changed_only_adapter(bundle: BundleEvidence) -> Check:
+    """The second question of every gate."""
     heads = tuple(f".{head}." for head in bundle.declared_heads)
     foreign = [n for n in bundle.changed_tensors if ".lora_" not in n and not any(h in n for h in heads)]
     same = bundle.base_before == bundle.base_after
     passed = same and not foreign and bool(bundle.changed_tensors)
-    detail = f"{len(bundle.changed_tensors)} tensors changed, all LoRA or {', '.join(bundle.declared_heads)}."
+    detail = (
+        f"{len(bundle.changed_tensors)} tensors changed, all {' or '.join(('LoRA', *bundle.declared_heads))}."
+    )
     if not passed:
         detail = "The base's weights changed." if not same else f"Also changed: {foreign[:3] or 'nothing'}."
     return Check(
@@ -99,9 +144,14 @@ def only_adapter_changed(evidence: GateEvidence, _: GatePolicy) -> Check:
 
 def same_test_set(evidence: GateEvidence, _: GatePolicy) -> Check:
     """3: the test set is the one that the champion was judged on; looks at it are counted."""
-    shown = {"test_sha256": evidence.test_sha256, "looks": evidence.looks, "items": len(evidence.gold)}
+    return on_same_test_set(evidence, len(evidence.gold))
+
+
+def on_same_test_set(evidence: Judged, items: int) -> Check:
+    """The third question of every gate."""
+    shown = {"test_sha256": evidence.test_sha256, "looks": evidence.looks, "items": items}
     looks = f"{evidence.looks} looks at this test set so far" if evidence.looks > 1 else "first look"
-    if evidence.champion is None:
+    if evidence.champion_version is None:
         return Check("same_test_set", None, f"No champion; {looks}.", shown)
     before = evidence.champion_test_sha256
     same = before == evidence.test_sha256

@@ -16,6 +16,7 @@ from training.dialogue.check import DIALOGUES_FILE
 from training.dialogue.desk import ToolDesk
 
 if TYPE_CHECKING:
+    from training.dialogue.bundle import Chosen
     from training.dialogue.config import DialogueConfig
 
 _NAMES: Mapping[str, str] = {
@@ -51,7 +52,7 @@ def judge_dialogues(settings: Settings, split: str, *, as_json: bool) -> None:
     dialogues = [dialogue for dialogue in found if dialogue.tools == "bank"]
     with ToolDesk(settings.data) as desk, Runtime(settings, voice=False) as runtime:
         served = runtime.adapter.current
-        engine = runtime.box.llm
+        engine, adapter = runtime.dialogue.current.llm, runtime.dialogue.current.version
         cases = predicted_cases(dialogues, engine, served.tagger, desk.lexicon, desk.schemas("bank"))
         verdicts = [judge_turn(case) for case in cases]
     total, groups = report(verdicts), by_group(verdicts)
@@ -60,6 +61,7 @@ def judge_dialogues(settings: Settings, split: str, *, as_json: bool) -> None:
             {
                 "engine": engine.info.name,
                 "model": engine.info.model,
+                "dialogue_adapter": adapter,
                 "intent_adapter": served.version,
                 "split": split,
                 "dialogues": len(dialogues),
@@ -91,8 +93,7 @@ def train_dialogue(
     model: Path | None,
     shape: str,
     config: "DialogueConfig",
-    tools: frozenset[str],
-    limit: int | None,
+    chosen: "Chosen",
     *,
     as_json: bool,
 ) -> None:
@@ -104,15 +105,14 @@ def train_dialogue(
         model: base; None makes one of random weights beside the bundle (`<out>.base`).
         shape: of that one.
         config: the recipe.
-        tools: tool sets to learn.
-        limit: most dialogues to learn.
+        chosen: which dialogues, and the adapter's name.
         as_json: print one JSON document instead.
 
     Raises:
         VoicebotError: as `training.dialogue.bundle.train_dialogue_adapter`.
     """
     from training.code_version import code_version
-    from training.dialogue.bundle import Chosen, train_dialogue_adapter
+    from training.dialogue.bundle import train_dialogue_adapter
     from training.dialogue.random_model import make_random_model
 
     base = model
@@ -122,7 +122,6 @@ def train_dialogue(
             rows = load_dialogues(settings.data / "tool_calls" / DIALOGUES_FILE, "train")
             texts = [message.content for row in rows for message in row.messages] + [rows[0].system()]
             make_random_model(base, shape, texts, seed=config.seed)
-    chosen = Chosen(tools, limit)
     run = train_dialogue_adapter(base, settings.data, out, config, chosen=chosen, code=code_version())
     trained = run.trained
     facts = {

@@ -1,10 +1,12 @@
 """Judging a registered version against the champion of the moment, and storing the decision with it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from serving.adapters.decision import GateDecision
+from serving.adapters.kinds import kind_of
 from serving.adapters.manifest import Kind
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.verdicts import attach_decision, judged_on, looks_at, record_look
@@ -24,8 +26,10 @@ class Verdict:
         version: the version that was judged.
         champion_version: the champion that it was judged against; None where there was none.
         decision: what was checked and found.
-        accuracy: of the challenger on the test set; None where an earlier decision was used again.
-        baseline: of the frozen head in its bundle; None likewise.
+        accuracy: of the challenger on the test set, for a dialogue adapter its share of exact calls; None
+            where an earlier decision was used again.
+        baseline: of the frozen head in its bundle, or of the language model alone; None likewise.
+        figures: more of what was measured, by name.
     """
 
     version: int
@@ -33,6 +37,46 @@ class Verdict:
     decision: GateDecision
     accuracy: float | None
     baseline: float | None
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a judge is asked to judge.
+
+    Attributes:
+        candidate: the version.
+        champion: what serves now; None where nothing was promoted yet.
+        champion_test: test set of the decision that made it champion; None where unknown.
+        looks: judgements that the test set has served so far, this one included.
+        waived: written reason by name of a check that a person overrules.
+    """
+
+    candidate: AdapterVersion
+    champion: AdapterVersion | None
+    champion_test: str | None
+    looks: int
+    waived: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a judge hands back; see `Verdict`."""
+
+    decision: GateDecision
+    accuracy: float
+    baseline: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+class Judge(Protocol):
+    """Judges one kind of adapter on one test set."""
+
+    test_sha256: str
+
+    def judge(self, case: Case) -> Judged:
+        """Put a version through its gate."""
+        ...
 
 
 def champion_of(registry: AdapterRegistry, name: str) -> AdapterVersion | None:
@@ -51,8 +95,11 @@ def judge_version(
     by: str,
     waived: Mapping[str, str] | None = None,
     keep: bool = True,
+    base: Path | None = None,
 ) -> Verdict:
     """Put a version through the gate on the project's test split and store the decision with it.
+
+    An intent adapter answers the test texts, a dialogue adapter the test dialogues.
 
     A decision that already stands is used again where it passed, was made on the same test set against the
     present champion, and waives the same checks, because every look at a test set costs some of its worth.
@@ -65,6 +112,7 @@ def judge_version(
         by: who judges, for the audit.
         waived: written reason by name of a check that a person overrules.
         keep: False to leave the decision that stands alone; the look at the test set is journalled.
+        base: model folder of a dialogue adapter; default: the setting `local_llm`.
 
     Raises:
         MissingError: no such version.
@@ -76,29 +124,64 @@ def judge_version(
     number = champion.version if champion else None
     if version == number:  # a new decision would take the place of the one that made it champion
         raise RefusedError(f"{candidate.label} is the champion already.")
-    test = _test_split(settings)
+    judge = _judge_for(candidate, settings, base)
     standing = _readable_decision(candidate)
-    if standing and _can_be_reused(standing, number, test.sha256, waived or {}):
+    if standing and _can_be_reused(standing, number, judge.test_sha256, waived or {}):
         return Verdict(version, number, standing, None, None)
-    _require_same_labels(candidate, test)
-    from serving.language.encoder import load_encoder
-    from training.judge import Adapter, Against, judge_adapter
-
-    judged = judge_adapter(
-        load_encoder(settings.encoder),
-        test,
-        Adapter(candidate.bundle, version),
-        Against(Adapter(champion.bundle, number), judged_on(registry, champion)) if champion else None,
-        looks=looks_at(registry, test.sha256) + 1,
-        waived=waived,
-    )
+    looks = looks_at(registry, judge.test_sha256) + 1
+    before = judged_on(registry, champion) if champion else None
+    judged = judge.judge(Case(candidate, champion, before, looks, waived or {}))
     decision = judged.decision
     if keep:
         decision = attach_decision(registry, name, version, decision, by=by)
     else:
         record_look(registry, name, version, decision, by=by)
-    scores = judged.challenger.accuracy.estimate, judged.baseline.accuracy.estimate
-    return Verdict(version, number, decision, *scores)
+    return Verdict(version, number, decision, judged.accuracy, judged.baseline, judged.figures)
+
+
+def _judge_for(candidate: AdapterVersion, settings: Settings, base: Path | None) -> Judge:
+    if kind_of(candidate) == Kind.DIALOGUE:
+        from flows.dialogue_judging import DialogueJudge
+
+        return DialogueJudge(settings, base)
+    return IntentJudge(settings)
+
+
+class IntentJudge:
+    """Judges intent adapters on the project's test texts.
+
+    Args:
+        settings: the installation.
+
+    Raises:
+        MissingError: the project's intents have no test split.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._test = settings, _test_split(settings)
+        self.test_sha256 = self._test.sha256
+
+    def judge(self, case: Case) -> Judged:
+        """See `Judge`.
+
+        Raises:
+            RefusedError: the version's labels are not those of the test split.
+        """
+        candidate, champion = case.candidate, case.champion
+        _require_same_labels(candidate, self._test)
+        from serving.language.encoder import load_encoder
+        from training.judge import Adapter, Against, judge_adapter
+
+        judged = judge_adapter(
+            load_encoder(self._settings.encoder),
+            self._test,
+            Adapter(candidate.bundle, candidate.version),
+            Against(Adapter(champion.bundle, champion.version), case.champion_test) if champion else None,
+            looks=case.looks,
+            waived=case.waived,
+        )
+        scores = judged.challenger.accuracy.estimate, judged.baseline.accuracy.estimate
+        return Judged(judged.decision, *scores)
 
 
 def _test_split(settings: Settings) -> "Dataset":

@@ -59,10 +59,17 @@ def judge(name: str, version: int, waive: dict[str, str], *, keep: bool = True) 
 
 @task(cache_policy=NO_CACHE)
 def warm_scope(name: str, version: int) -> int:
-    """Fill the cache scope that calls with this version will use; returns its entries."""
-    from flows.cache_scope import build_scope
+    """Fill the cache scope that calls with this version will use; returns its entries.
+
+    A dialogue adapter that no server of this home follows, or beside which no intent adapter serves, has
+    none.
+    """
+    from flows.cache_scope import build_scope, is_used
 
     settings = Settings.load()
+    if not is_used(settings, name, version):
+        report("cache scope", 1, 1, "none: no call of this home uses this adapter")
+        return 0
     built = build_scope(settings, name, version, actor=operator_name(settings.operator))
     report("cache scope", 1, 1, f"{built.entries} entries")
     return built.entries

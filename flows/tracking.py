@@ -77,6 +77,26 @@ class TrackedRun:
 
 
 @contextmanager
+def reopened_run(settings: Settings, run_id: str, *, finished: str = "") -> Iterator[TrackedRun]:
+    """A run that ended, for what was found out about it afterwards; its status stays.
+
+    Args:
+        settings: where MLflow keeps its database.
+        run_id: MLflow's id.
+        finished: what is done already and stays, in a clause; an error says it.
+
+    Raises:
+        UnavailableError: the database is locked or does not answer, or there is no such run.
+    """
+    with _explained(finished):
+        check_writable(settings.mlflow_uri, BUSY_TIMEOUT_S, create=False)
+        quiet_mlflow()
+        from mlflow import MlflowClient
+
+        yield TrackedRun(run_id, MlflowClient(settings.mlflow_uri, settings.mlflow_uri))
+
+
+@contextmanager
 def tracked_run(
     settings: Settings,
     experiment: Experiment,

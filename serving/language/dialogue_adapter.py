@@ -148,14 +148,11 @@ def weights_sha256(folder: Path) -> str:
     """Sha256 over names, types, shapes and bytes of a model's tensors, however they are spread over files.
 
     Raises:
-        MissingError: the folder holds no *.safetensors.
+        MissingError: the folder holds no model.safetensors, whole or in parts.
         IntegrityError: a file is no safetensors file.
     """
     found: dict[str, str] = {}
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise MissingError(f"{folder} holds no *.safetensors, so the model cannot be identified.")
-    for path in files:
+    for path in _weights_files(folder):
         try:
             found |= _tensor_hashes(path)
         except (OSError, ValueError, TypeError, KeyError, struct.error) as error:
@@ -241,6 +238,20 @@ def adapted(lm: CausalLm, adapter: Path, label: str, base: BaseIdentity) -> Caus
             advice="The base or a library differs from the one that trained it; train it again here.",
         )
     return made
+
+
+def _weights_files(folder: Path) -> list[Path]:
+    """The files that transformers loads; a folder may hold the same weights once more in another layout."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return [folder / name for name in sorted(names)]
+    except FileNotFoundError:
+        raise MissingError(f"{folder} holds no {whole.name}, so the model cannot be identified.") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise IntegrityError(f"{index.name} cannot be read: {error}.") from error
 
 
 def _tensor_hashes(path: Path) -> dict[str, str]:

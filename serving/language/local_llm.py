@@ -67,6 +67,11 @@ class LocalLlm:
         self._turn = threading.Lock()
         self.info = EngineInfo("local", self._lm.name, f"language model on {self._lm.model.device}")
 
+    @property
+    def lm(self) -> CausalLm:
+        """The model that speaks; to be read, not to be changed."""
+        return self._lm
+
     def stream(self, request: LlmRequest) -> Iterator[LlmEvent]:
         """See `serving.language.protocols.Llm.stream`.
 

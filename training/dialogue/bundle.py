@@ -254,6 +254,7 @@ def _facts(trained: TrainedDialogue, examples: Rendered) -> dict[str, Any]:
             "trained_parameters": trained.parameters,
             "first_loss": trained.losses[0],
             "last_loss": trained.losses[-1],
+            "losses": [round(loss, 5) for loss in trained.losses],
             "seconds": trained.seconds,
             "tokens_per_second": trained.tokens_per_second,
             "peak_bytes": trained.peak_bytes,
@@ -275,7 +276,7 @@ def _card(provenance: Provenance, facts: dict[str, Any]) -> str:
         ("Recipe", facts["config"]),
     ):
         lines += ["", f"## {title}", "", "| what | value |", "| --- | --- |"]
-        lines += [f"| {key} | {value} |" for key, value in rows.items() if key != "log"]
+        lines += [f"| {key} | {value} |" for key, value in rows.items() if key not in ("log", "losses")]
     lines += [
         "",
         "## Limits",

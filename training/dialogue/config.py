@@ -1,6 +1,7 @@
 """Everything that a training run of a dialogue adapter can be told, with the limits of each value."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from serving.errors import InvalidInputError
@@ -64,3 +65,25 @@ class DialogueConfig:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, for the manifest and the identity of a run."""
         return asdict(self) | {"targets": list(self.targets)}
+
+
+def changed_config(changes: Mapping[str, Any]) -> DialogueConfig:
+    """The recipe with some of its values changed, as a request names them.
+
+    Raises:
+        InvalidInputError: there is no such value, or it is out of its range or of another type.
+    """
+    known = {field.name for field in fields(DialogueConfig)}
+    if unknown := sorted(changes.keys() - known):
+        raise InvalidInputError(
+            f"A dialogue recipe has no {unknown[0][:80]!r}.", advice=f"It has {', '.join(sorted(known))}."
+        )
+    values = dict(changes)
+    if "targets" in values:
+        values["targets"] = tuple(values["targets"])
+    try:
+        if "rank" in values:  # the update keeps its strength
+            values.setdefault("alpha", 2.0 * values["rank"])
+        return DialogueConfig(**values)
+    except TypeError as error:
+        raise InvalidInputError(f"The recipe cannot be used: {error}.") from error
