@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 _MAX_RETRY_S = 60.0
+_CLOSE_S = 5.0
 
 
 @runtime_checkable
@@ -177,10 +178,10 @@ class LiveDialogue:
         return self
 
     def close(self) -> None:
-        """Stop watching; what serves goes on serving."""
+        """Stop watching; what serves goes on serving. A load that goes on is not waited for."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_CLOSE_S)
             self._thread = None
 
     def check(self) -> bool:

@@ -114,6 +114,7 @@ class AdaptableVllm:
 
     def __init__(self, llm: VllmLlm, folder: VllmFolder) -> None:
         self._llm, self._folder = llm, folder
+        self._told = ""
         self.info = llm.info
 
     def stream(self, request: LlmRequest) -> Iterator[LlmEvent]:
@@ -134,8 +135,11 @@ class AdaptableVllm:
         try:
             unloaded = self._llm.unload_unused()
         except VoicebotError as error:
-            logger.warning("adapters that nobody uses stay loaded for now: {}", error)
+            if str(error) != self._told:
+                logger.warning("adapters that nobody uses stay loaded for now: {}", error)
+            self._told = str(error)
         else:
+            self._told = ""
             if unloaded:
                 logger.info("the vLLM server unloaded {}", ", ".join(unloaded))
 

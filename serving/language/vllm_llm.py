@@ -104,8 +104,10 @@ class VllmLlm:
     def unload_unused(self) -> list[str]:
         """Have the server forget the adapters that no engine has any more; returns their names.
 
+        One that the server refuses to unload is forgotten here all the same: nobody asks for it again.
+
         Raises:
-            VoicebotError: the server does not answer; the next time tries again.
+            ServerAwayError: the server does not answer; the next time tries again.
         """
         return self._loaded.unload_unused()
 
@@ -138,6 +140,7 @@ class _Loaded:
         weakref.finalize(engine, self._left.append, adapter.name)
 
     def unload_unused(self) -> list[str]:
+        """See `VllmLlm.unload_unused`."""
         done = []
         with self.changing:
             with self._state:
@@ -146,10 +149,13 @@ class _Loaded:
                 self._holders = +self._holders
                 unused = [name for name in self._known if name not in self._holders]
             for name in unused:
-                self._server.unload(name)
+                try:
+                    self._server.unload(name)
+                    done.append(name)
+                except EngineError as error:  # such as of one that the engine had put out of memory by itself
+                    logger.warning("the vLLM server keeps {} in its list: {}", name, error)
                 with self._state:
                     del self._known[name]
-                done.append(name)
         return done
 
     def restore(self, adapter: AdapterFolder, deadline: float) -> None:

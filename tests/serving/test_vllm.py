@@ -107,6 +107,15 @@ def test_a_silent_server_is_given_up_on_after_the_time_limit(silence: Reply) -> 
         assert 0.25 < time.monotonic() - started < 2
 
 
+def test_a_server_that_dribbles_is_given_up_on_after_the_time_limit_too() -> None:
+    with VllmLike() as server:
+        server.pause_s = 0.05
+        server.faults = [Reply(tuple(chunk({"content": ""}) for _ in range(400)))]
+        started = time.monotonic()
+        assert isinstance(failure(engine(server, timeout_s=0.4)), EngineTimeoutError)
+        assert time.monotonic() - started < 5
+
+
 def test_a_stream_that_is_left_at_an_interruption_ends_the_generation_at_the_server() -> None:
     with VllmLike() as server:
         server.faults = [text_reply("One", "two", hang=True)]

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.responses import JSONResponse, Response
 
 from serving.errors import EngineError, VoicebotError
 from serving.language.chat_http import Limits
 from serving.language.protocols import LlmEvent, LlmRequest, Message, TextDelta
+from serving.language.vllm import ServerAwayError
 from serving.language.vllm_llm import AdapterFolder, VllmLlm
 from tests.serving.chat_server import Reply, text_reply
 from tests.serving.vllm_server import BASE, VllmLike, write_adapter
@@ -73,6 +75,33 @@ def test_an_adapter_is_unloaded_when_its_last_engine_is_gone_and_not_before(
     assert base.unload_unused() == []
     assert speakers(second) == {"v2"}
     assert len(server.loras) == 1
+
+
+def test_an_adapter_that_the_server_does_not_unload_keeps_no_other_one_loaded(
+    server: VllmLike, adapter: MakeAdapter
+) -> None:
+    """Newer versions answer so where the engine had dropped it by itself."""
+    base = engine(server)
+    base.with_folder(adapter(1))
+    body = {"error": {"message": "Failed to remove lora adapter", "type": "InternalServerError"}}
+    server.unload_fault = JSONResponse(body, 500)
+    assert base.unload_unused() == []
+    server.unload_fault = None
+    second = adapter(2)
+    base.with_folder(second)
+    assert base.unload_unused() == [second.name]
+
+
+def test_what_a_server_that_is_away_did_not_unload_is_unloaded_when_it_is_back(
+    server: VllmLike, adapter: MakeAdapter
+) -> None:
+    base, kept = engine(server), adapter(1)
+    base.with_folder(kept)
+    server.unload_fault = Response("starting", 503)
+    with pytest.raises(ServerAwayError):
+        base.unload_unused()
+    server.unload_fault = None
+    assert base.unload_unused() == [kept.name]
 
 
 def test_an_answer_in_progress_keeps_its_adapter_loaded(server: VllmLike, adapter: MakeAdapter) -> None:

@@ -79,7 +79,8 @@ class VllmLike:
         asked: paths of requests, with the model's name of a chat.
         bodies: bodies of chat requests.
         faults: how the next chat requests are answered instead; then as usual.
-        load_fault: how each load is answered instead.
+        load_fault, unload_fault: how each load or unload is answered instead.
+        pause_s: between two pieces of an answer.
         gate: loads wait until it is set.
         denied: how many chat requests named a model that was not there.
         given_up: set when a client left a stream before its end.
@@ -92,6 +93,8 @@ class VllmLike:
         self.bodies: list[Mapping[str, Any]] = []
         self.faults: list[Reply] = []
         self.load_fault: Response | None = None
+        self.unload_fault: Response | None = None
+        self.pause_s = 0.0
         self.gate = threading.Event()
         self.gate.set()
         self.given_up = threading.Event()
@@ -202,6 +205,8 @@ class VllmLike:
     async def _unload(self, request: Request) -> Response:
         name = (await request.json())["lora_name"]
         self.asked.append(f"/v1/unload_lora_adapter {name}")
+        if self.unload_fault is not None:
+            return self.unload_fault
         if self.loras.pop(name, None) is None:
             return self._error(404, "NotFoundError", f"The lora adapter '{name}' cannot be found.")
         return Response(f"Success: LoRA adapter '{name}' removed successfully.")
@@ -225,7 +230,7 @@ class VllmLike:
                 await asyncio.Event().wait()
             for event in reply.events:
                 yield f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n"
-                await asyncio.sleep(0)  # others get their turn, so that answers overlap
+                await asyncio.sleep(self.pause_s)  # others get their turn, so that answers overlap
             if reply.hang:
                 await asyncio.Event().wait()
             if not reply.done:
