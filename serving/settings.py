@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     # Engines: `auto` takes the best usable one and says why
     stt: Literal["auto", "pocketsphinx", "whisper"] = "auto"
     tts: Literal["auto", "espeak", "kokoro"] = "auto"
-    llm: Literal["auto", "embedded", "mistral", "local"] = "auto"
+    llm: Literal["auto", "embedded", "mistral", "local", "vllm"] = "auto"
     whisper_model: Path | None = None
     """A Whisper checkpoint (.pt) on this machine."""
     pocketsphinx_lm: Path | None = None
@@ -114,6 +114,18 @@ class Settings(BaseSettings):
     local_llm_4bit: bool = False
     """Load `local_llm` in 4 bits with bitsandbytes; needs CUDA."""
     local_llm_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    vllm_url: str | None = None
+    """Address of a vLLM server, without /v1, user or password."""
+    vllm_api_key: SecretStr | None = None
+    """What that server was started with (`--api-key`)."""
+    vllm_model: str = ""
+    """Name of the base model there, as `/v1/models` lists it."""
+    vllm_adapters: Path | None = None
+    """Folder where adapters are exported for the server; default: `home/vllm`."""
+    vllm_adapters_seen_as: str = ""
+    """The same folder as the server sees it; default: under the same path."""
+    vllm_timeout_s: float = Field(default=8.0, gt=0, le=120)
+    vllm_max_retries: int = Field(default=2, ge=0, le=10)
 
     # The call
     end_of_turn_silence_s: float = Field(default=0.7, ge=0.2, le=5)

@@ -7,7 +7,7 @@ names. Merging keeps the base out of it: what is written is a model of its own, 
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -195,11 +195,10 @@ def _as_vllm(version: AdapterVersion, manifest: Manifest, _settings: "Settings",
             "serves causal language models, so it has no layout for it.",
             advice="Export it with --form bundle or --form merged; dialogue adapters have --form vllm.",
         )
-    config, rank = _vllm_config(version)
+    config, rank = vllm_config(version.bundle, version.label)
 
     def write(made: Path) -> None:
-        copy_files(version.bundle, made, [ADAPTER_FILE])
-        (made / ADAPTER_CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        write_for_vllm(version.bundle, made, config)
 
     limit = min(size for size in _RANKS if size >= rank)
     return write, (
@@ -208,13 +207,23 @@ def _as_vllm(version: AdapterVersion, manifest: Manifest, _settings: "Settings",
     )
 
 
-def _vllm_config(version: AdapterVersion) -> tuple[dict[str, object], int]:
-    """What vLLM shall read as configuration, and the rank; made sure that it reads all that matters."""
-    config, tensors = lora_config(version.bundle), lora_layout(version.bundle)
+def write_for_vllm(bundle: Path, made: Path, config: Mapping[str, object]) -> None:
+    """Fill a new folder with what vLLM reads: the bundle's weights, and a configuration by `vllm_config`."""
+    copy_files(bundle, made, [ADAPTER_FILE])
+    (made / ADAPTER_CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def vllm_config(bundle: Path, label: str) -> tuple[dict[str, object], int]:
+    """What vLLM shall read as configuration of a bundle, and its rank.
+
+    Raises:
+        IntegrityError: vLLM would refuse the adapter, or leave out what matters.
+    """
+    config, tensors = lora_config(bundle), lora_layout(bundle)
     used = [name for name in _NOT_IN_VLLM if config.get(name)]
     if used or config.get("bias", "none") != "none":
         raise IntegrityError(
-            f"vLLM cannot serve {version.label} as it was trained: it uses {', '.join(used) or 'biases'}.",
+            f"vLLM cannot serve {label} as it was trained: it uses {', '.join(used) or 'biases'}.",
             advice="Train plain LoRA for it, or export it merged.",
         )
     sides: dict[str, dict[str, int]] = {}

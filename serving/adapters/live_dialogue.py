@@ -24,13 +24,16 @@ from serving.adapters.dialogue import (
 from serving.adapters.loader import LocalCopy, last_good, local_copy, remember_good
 from serving.adapters.pin import Reference
 from serving.adapters.registry import AdapterRegistry
+from serving.adapters.vllm_dialogue import AwaitedLlm, TidyLlm, adaptable
 from serving.errors import InvalidInputError, MissingError, UnavailableError, VoicebotError
 from serving.language.protocols import Llm
+from serving.language.vllm import ServerAwayError
 
 if TYPE_CHECKING:
     from serving.settings import Settings
 
 _MAX_RETRY_S = 60.0
+_CLOSE_S = 5.0
 
 
 @runtime_checkable
@@ -74,6 +77,8 @@ class PlainEngine:
         engine: any answering engine.
     """
 
+    problem = ""
+
     def __init__(self, engine: Llm) -> None:
         self.current = ServedDialogue(engine)
 
@@ -94,6 +99,7 @@ def live_dialogue(settings: "Settings", engine: Llm) -> "LiveDialogue | PlainEng
     reference = dialogue_reference(settings)
     if reference is None:
         return PlainEngine(engine)
+    engine = adaptable(settings, engine)
     if not isinstance(engine, AdaptableLlm):
         raise InvalidInputError(
             f"The engine {engine.info.name} takes no adapter; VOICEBOT_DIALOGUE_ADAPTER names {reference}.",
@@ -144,31 +150,38 @@ class LiveDialogue:
             raise MissingError("No dialogue adapter is loaded.", advice="Call start() first.")
         return self._served
 
+    @property
+    def problem(self) -> str:
+        """Why the wanted adapter does not speak; empty where it does."""
+        return self._failed[1]
+
     def start(self) -> Self:
         """Load what shall serve, or the last good copy where that fails, and begin to watch.
+
+        An engine on another machine that does not answer yet is no reason not to start: it is tried again,
+        and until then nobody speaks with its base alone.
 
         Raises:
             MissingError: the adapter that the settings name was never registered or promoted.
             VoicebotError: it cannot be used, and no older copy either.
         """
+        target: int | None = None
         try:
-            self._serve(self._wanted())
+            target = self._wanted()
+            self._serve(target)
         except VoicebotError as error:
-            copied = last_good(self._store)
-            if copied is None or copied.name != self._reference.name:
-                raise
-            self._served = self._built(copied, None)
-            logger.warning("the language model speaks with the last good {}: {}", copied.label, error)
+            self._served = self._stand_in(error)
+            self._failed = (target, str(error))
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="dialogue-watcher", daemon=True)
             self._thread.start()
         return self
 
     def close(self) -> None:
-        """Stop watching; what serves goes on serving."""
+        """Stop watching; what serves goes on serving. A load that goes on is not waited for."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_CLOSE_S)
             self._thread = None
 
     def check(self) -> bool:
@@ -182,6 +195,7 @@ class LiveDialogue:
             try:
                 target = self._wanted()
                 if self._served is not None and target == self._served.target:
+                    self._failed, self._wait_s = (None, ""), 0.0
                     return False
                 if target == self._failed[0] and time.monotonic() < self._retry_at:
                     return False
@@ -191,6 +205,21 @@ class LiveDialogue:
                 return False
             self._failed, self._wait_s = (None, ""), 0.0
             return True
+
+    def _stand_in(self, error: VoicebotError) -> ServedDialogue:
+        """What speaks at first where the wanted adapter cannot."""
+        copied = last_good(self._store)
+        try:
+            if isinstance(error, ServerAwayError):
+                raise error
+            if copied is None or copied.name != self._reference.name:
+                raise error
+            served = self._built(copied, None)
+        except ServerAwayError as away:
+            logger.warning("the language model answers nothing until its adapter is loaded: {}", away)
+            return ServedDialogue(AwaitedLlm(self._engine.info))
+        logger.warning("the language model speaks with the last good {}: {}", copied.label, error)
+        return served
 
     def _wanted(self) -> int:
         reference = self._reference
@@ -253,5 +282,7 @@ class LiveDialogue:
         while not self._stop.wait(self._poll_s):
             try:
                 self.check()
+                if isinstance(self._engine, TidyLlm):
+                    self._engine.tidy()
             except Exception:
                 logger.exception("the dialogue watcher met an unexpected error and goes on")

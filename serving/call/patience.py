@@ -23,8 +23,8 @@ MOST_AT_ONCE = 64
 
 def llm_limit_s(settings: Settings, llm: EngineInfo) -> float:
     """The engine's own limit and a moment more, for the whole of a turn, seconds."""
-    own = settings.local_llm_timeout_s if llm.name == "local" else settings.mistral_timeout_s
-    return own + 2.0
+    own = {"local": settings.local_llm_timeout_s, "vllm": settings.vllm_timeout_s}
+    return own.get(llm.name, settings.mistral_timeout_s) + 2.0
 
 
 class Patience:

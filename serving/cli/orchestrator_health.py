@@ -13,6 +13,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _DEGRADED = 1
 _BUSY = 503
 """What a server answers with that is up but not well."""
+_DEPENDENCIES = ("redis", "database", "vllm")
 
 
 @app.command()
@@ -48,7 +49,7 @@ def orchestrator_health(
 
 def well(health: "Mapping[str, Any]") -> bool:
     """Whether a server is neither degraded nor draining; all lines may be busy."""
-    gone = any(health.get(name) is False for name in ("redis", "database"))
+    gone = any(health.get(name) is False for name in _DEPENDENCIES)
     return health["status"] == "ok" and not health.get("draining") and not gone
 
 
@@ -64,7 +65,7 @@ def _rows(health: "Mapping[str, Any]") -> list[tuple[str, object]]:
             rows.append(("takes calls", "yes" if value else f"no: {health.get('not_ready_because', '–')}"))
         elif name == "not_ready_because":
             continue
-        elif name in {"redis", "database"}:
+        elif name in _DEPENDENCIES:
             rows.append((label, {True: "answers", False: "does not answer"}.get(value, "not used")))
         elif isinstance(value, bool):
             rows.append((label, "yes" if value else "no"))

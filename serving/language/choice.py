@@ -7,6 +7,8 @@ embedded responder by accident: that would be a bank without a language model th
 import importlib.util
 from collections.abc import Callable
 
+from pydantic import SecretStr
+
 from serving.errors import MissingError
 from serving.language.protocols import Llm
 from serving.settings import Settings
@@ -26,6 +28,8 @@ def choose_llm(settings: Settings, embedded: Callable[[], Llm]) -> EngineChoice[
     """
     if settings.llm == "mistral":
         return EngineChoice(_mistral(settings), "Mistral's API: the setting llm names it.")
+    if settings.llm == "vllm":
+        return EngineChoice(_vllm(settings), f"The vLLM server: the setting llm names it{_with(settings)}.")
     if settings.llm == "local":
         return EngineChoice(_local(settings), "The local language model: the setting llm names it.")
     if settings.llm == "embedded":
@@ -35,6 +39,8 @@ def choose_llm(settings: Settings, embedded: Callable[[], Llm]) -> EngineChoice[
 
 def _automatic(settings: Settings, embedded: Callable[[], Llm]) -> EngineChoice[Llm]:
     why = "no other language model is configured"
+    if settings.vllm_url:
+        return EngineChoice(_vllm(settings), f"The vLLM server: vllm_url is set{_with(settings)}.")
     if _mistral_is_configured(settings):
         if importlib.util.find_spec("mistralai") is not None:
             return EngineChoice(_mistral(settings), "Mistral's API: a key or a server for it is configured.")
@@ -44,18 +50,17 @@ def _automatic(settings: Settings, embedded: Callable[[], Llm]) -> EngineChoice[
     if settings.profile == "production":
         raise MissingError(
             f"The production profile needs a language model, and {why}.",
-            advice="Set VOICEBOT_MISTRAL_API_KEY, VOICEBOT_MISTRAL_SERVER_URL or VOICEBOT_LOCAL_LLM, "
-            "or VOICEBOT_LLM=embedded to do without on purpose.",
+            advice="Set VOICEBOT_VLLM_URL, VOICEBOT_MISTRAL_API_KEY, VOICEBOT_MISTRAL_SERVER_URL or "
+            "VOICEBOT_LOCAL_LLM, or VOICEBOT_LLM=embedded to do without on purpose.",
         )
     return EngineChoice(embedded(), f"The embedded responder, which is no language model: {why}.")
 
 
 def _mistral_is_configured(settings: Settings) -> bool:
-    return bool(_api_key(settings) or settings.mistral_server_url)
+    return bool(_text_of(settings.mistral_api_key) or settings.mistral_server_url)
 
 
-def _api_key(settings: Settings) -> str:
-    key = settings.mistral_api_key
+def _text_of(key: SecretStr | None) -> str:
     return key.get_secret_value().strip() if key is not None else ""
 
 
@@ -68,13 +73,33 @@ def _mistral(settings: Settings) -> Llm:
             advice="Set VOICEBOT_MISTRAL_API_KEY or VOICEBOT_MISTRAL_SERVER_URL.",
         )
     return MistralLlm(
-        _api_key(settings),
+        _text_of(settings.mistral_api_key),
         server_url=settings.mistral_server_url or None,
         model=settings.mistral_model,
         timeout_s=settings.mistral_timeout_s,
         max_retries=settings.mistral_max_retries,
         bank=settings.bank_name,
     )
+
+
+def _with(settings: Settings) -> str:
+    """What answers there, for the reason of the choice."""
+    return f", with {settings.dialogue_adapter}" if settings.dialogue_adapter else ", its base model answers"
+
+
+def _vllm(settings: Settings) -> Llm:
+    from serving.language.chat_http import Limits
+    from serving.language.vllm import VllmServer
+    from serving.language.vllm_llm import VllmLlm
+
+    if not settings.vllm_url or not settings.vllm_model:
+        raise MissingError(
+            "The engine vllm needs a server and the name of the base model there.",
+            advice="Set VOICEBOT_VLLM_URL and VOICEBOT_VLLM_MODEL.",
+        )
+    server = VllmServer(settings.vllm_url, _text_of(settings.vllm_api_key))
+    limits = Limits(settings.vllm_timeout_s, settings.vllm_max_retries)
+    return VllmLlm(server, settings.vllm_model, limits, bank=settings.bank_name)
 
 
 def _local(settings: Settings) -> Llm:

@@ -96,6 +96,7 @@ class Health:
             "adapter_source": served.source,
             "split": split_report(self.standing()),
             "dialogue_adapter": self.runtime.dialogue.current.version or None,
+            "dialogue_adapter_problem": self.runtime.dialogue.problem or None,
             "cache_generation": self.runtime.cache.generation(),
             "engines": plain(self.runtime.choices),
             "active_calls": len(self.calls) + len(self.live or ()),

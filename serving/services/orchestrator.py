@@ -32,6 +32,7 @@ from serving.call.runtime import Runtime
 from serving.call.scheduler import AsyncScheduler, favour_the_loop, freeze_what_is_loaded
 from serving.call.warming import warm_voice
 from serving.errors import Category, InvalidInputError, VoicebotError
+from serving.language.vllm_llm import VllmLlm
 from serving.plain import plain
 from serving.services.draining import DrainingServer, uvicorn_config
 from serving.services.headers import SecurityHeaders
@@ -231,6 +232,8 @@ def _dependencies(
     checks = {"database": runtime.records.check}
     if redis_url(settings):
         checks["redis"] = state.check
+    if isinstance(runtime.box.llm, VllmLlm):
+        checks["vllm"] = runtime.box.llm.server.check
     return checks
 
 

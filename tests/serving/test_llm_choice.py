@@ -97,7 +97,29 @@ def test_a_model_folder_that_is_not_there_is_an_error_and_no_fallback(tmp_path: 
         chosen(local_llm=tmp_path / "typo")
 
 
-@pytest.mark.parametrize("name", ["mistral", "local"])
+@pytest.mark.parametrize("profile", ["embedded", "production"])
+@pytest.mark.parametrize("llm", ["auto", "vllm"])
+def test_a_vllm_server_is_chosen_before_any_other_and_the_reason_says_who_answers_there(
+    llm: str, profile: str, model: Path
+) -> None:
+    settings = {"vllm_url": "http://llm.internal:8000", "vllm_model": "ministral-8b", "vllm_api_key": "sk-1"}
+    choice = chosen(llm=llm, profile=profile, mistral_api_key="sk-2", local_llm=model, **settings)
+    assert (choice.engine.info.name, choice.engine.info.model) == ("vllm", "ministral-8b")
+    assert choice.engine.info.note == "language model at llm.internal"
+    assert "its base model answers" in choice.reason
+    assert "sk-1" not in repr(choice)
+    adapted = chosen(llm=llm, dialogue_adapter="banking-dialogue-lora@champion", **settings)
+    assert "with banking-dialogue-lora@champion" in adapted.reason
+
+
+@pytest.mark.parametrize("llm", ["auto", "vllm"])
+def test_a_vllm_server_without_the_name_of_its_model_is_an_error_and_no_fallback(llm: str) -> None:
+    with pytest.raises(MissingError) as caught:
+        chosen(llm=llm, vllm_url="http://llm.internal:8000", mistral_api_key="sk-2")
+    assert "VOICEBOT_VLLM_MODEL" in caught.value.advice
+
+
+@pytest.mark.parametrize("name", ["mistral", "local", "vllm"])
 def test_an_engine_that_is_named_and_not_configured_is_missing(name: str) -> None:
     with pytest.raises(MissingError) as caught:
         chosen(llm=name)

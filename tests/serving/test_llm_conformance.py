@@ -96,6 +96,27 @@ def mistral(_folder: Path) -> Iterator[Llm]:
 
 
 @contextlib.contextmanager
+def vllm(folder: Path) -> Iterator[Llm]:
+    from serving.language.chat_http import Limits
+    from serving.language.vllm_llm import AdapterFolder, VllmLlm
+    from tests.serving.vllm_server import BASE, VllmLike, fragments, write_adapter
+
+    def respond(body: Mapping[str, Any], mark: str) -> Reply:
+        assert mark == "talk"
+        last = body["messages"][-1]
+        if last["role"] == "tool":
+            return text_reply("You pay ", "386.66 dollars ", "a month.")
+        if {tool["function"]["name"] for tool in body.get("tools", ())} == {"calculate_payment"}:
+            return fragments("chatcmpl-tool-0f1e2d3c", "calculate_payment", json.dumps(ARGUMENTS))
+        return text_reply("A transfer ", "takes one ", "working day.")
+
+    with VllmLike(respond) as server:
+        base = VllmLlm(server.client(), BASE, Limits(20, 0))
+        loaded = write_adapter(folder / "talk", "talk")
+        yield base.with_folder(AdapterFolder("talk-1-0f1e2d3c4b5a", "talk/1", str(loaded)))
+
+
+@contextlib.contextmanager
 def local(folder: Path) -> Iterator[Llm]:
     from serving.language.local_llm import LocalLlm
 
@@ -138,6 +159,7 @@ class Engine:
 
 ENGINES = (
     Engine("mistral", mistral, "mistralai"),
+    Engine("vllm", vllm, "httpx"),
     Engine("local", local, "transformers"),
     Engine("embedded", embedded, streams=False),
 )

@@ -43,7 +43,9 @@ class FakeRuntime:
     adapter: Any = field(
         default_factory=lambda: SimpleNamespace(current=SimpleNamespace(version="k/1", source="x"))
     )
-    dialogue: Any = field(default_factory=lambda: SimpleNamespace(current=SimpleNamespace(version="talk/2")))
+    dialogue: Any = field(
+        default_factory=lambda: SimpleNamespace(current=SimpleNamespace(version="talk/2"), problem="")
+    )
     cache: Any = field(default_factory=lambda: SimpleNamespace(generation=lambda: 1))
     kept: Any = None
     hung_tools: int = 0

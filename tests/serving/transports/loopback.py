@@ -195,9 +195,9 @@ def served(
         metrics=metrics,
         choices=(),
         adapter=SimpleNamespace(current=SimpleNamespace(version="k/1", source="x")),
-        dialogue=SimpleNamespace(current=SimpleNamespace(version="")),
         cache=SimpleNamespace(generation=lambda: 1),
         hung_tools=0,
+        dialogue=SimpleNamespace(current=SimpleNamespace(version=""), problem=""),
     )
     with (
         closing(shared or BackgroundState(MemoryLiveState())) as state,
