@@ -9,8 +9,8 @@ import pytest
 from flows.cache_scope import build_scope, is_used
 from serving.adapters import promotion
 from serving.adapters.kinds import DIALOGUE_NAME, INTENT_NAME
-from serving.adapters.loader import identity
 from serving.adapters.registry import AdapterRegistry
+from serving.adapters.versions import identity
 from serving.cache.types import CacheScope
 from serving.errors import MissingError
 from serving.language.encoder import SentenceEncoder
