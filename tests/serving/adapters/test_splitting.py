@@ -239,6 +239,25 @@ def test_a_damaged_split_keeps_nobody_from_going_on_and_is_cleared_by_a_stop(
     assert read_split(challenged, NAME) is None
 
 
+def test_a_verification_sees_a_split_that_was_altered_behind_the_audit(challenged: AdapterRegistry) -> None:
+    def sound() -> list[bool | None]:
+        return [item.sound for item in inspect_registry(challenged) if item.question == "split"]
+
+    assert sound() == []
+    began = start(challenged)
+    assert sound() == [True]
+    with challenged.writing():
+        challenged.set_model_tag(NAME, SPLIT_TAG, began.altered(100, began.started_at).to_json())
+    assert sound() == [False]
+    with challenged.writing():
+        challenged.set_model_tag(NAME, SPLIT_TAG, "x")
+    assert sound() == [False]
+    with challenged.writing():
+        challenged.set_model_tag(NAME, SPLIT_TAG, began.to_json())
+    promote(challenged, NAME, 3, by="ann", reason="it won")
+    assert sound() == [True]
+
+
 def test_an_alteration_is_refused_where_the_champion_is_another_one_by_now(
     challenged: AdapterRegistry,
 ) -> None:
