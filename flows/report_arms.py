@@ -4,6 +4,7 @@ Nothing is promoted, altered or ended here; the guardrail of the servers ends wh
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from prefect import flow, task
@@ -15,13 +16,16 @@ from flows.tracking import Experiment, tracked_run
 from serving.errors import MissingError
 from serving.settings import Settings
 
+STILL_REPORTED = timedelta(days=14)
+"""How long after its end a split is reported: until the last caller's call is mature, and a week more."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArmsOutcome:
     """What the flow leaves.
 
     Attributes:
-        split: id; empty where no split runs or it has no calls yet.
+        split: id; empty where there is none, it has no calls yet, or it is long over.
         verdict: of the primary metric, or why there is none.
         callers: of both arms.
         differences: challenger minus champion by metric; None where an arm has no value.
@@ -46,6 +50,10 @@ def make_comparison(name: str, primary: str) -> ArmsOutcome:
         report("arms", 1, 1, error.message)
         return ArmsOutcome("", error.message)
     result = found.report
+    if result.stretch.until is not None and result.now - result.stretch.until > STILL_REPORTED:
+        over = f"the split {result.stretch.split} is over and was reported"
+        report("arms", 1, 1, over)
+        return ArmsOutcome("", over)
     report("arms", 1, 1, f"{result.verdict} → {found.page}")
     return ArmsOutcome(
         split=result.stretch.split,
