@@ -210,6 +210,20 @@ def test_a_halt_carries_its_evidence_and_only_the_first_of_two_servers_acts(
     assert "80 of 100 calls" in halts[-1].act.evidence["guardrail.failed"]
 
 
+def test_what_the_guardrail_took_back_starts_again_in_writing_only(challenged: AdapterRegistry) -> None:
+    began = start(challenged)
+    splitting.halt(challenged, began, judge(HARMFUL, began.guard), by="guardrail on a")
+    with pytest.raises(
+        RefusedError, match=r"took banking-lora/3 back before\. guardrail: .* 80 of 100 calls"
+    ):
+        start(challenged, 30)
+    assert start(challenged, 5, again="the database was away then").running
+    assert last_evidence(challenged)["again"] == "the database was away then"
+    stop(challenged, read_split(challenged, NAME))
+    with pytest.raises(RefusedError, match="took banking-lora/3 back before"):
+        start(challenged, 30)
+
+
 def test_a_halt_never_touches_another_split(challenged: AdapterRegistry) -> None:
     first = start(challenged)
     stop(challenged, first)
