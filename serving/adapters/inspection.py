@@ -13,6 +13,7 @@ from serving.adapters.history import read_history
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.signature import Standing
 from serving.adapters.soundness import require_sound
+from serving.adapters.splits import SPLIT, split_in, told
 from serving.adapters.versions import (
     CHALLENGER,
     CHAMPION,
@@ -32,7 +33,7 @@ class Finding:
 
     Attributes:
         subject: `banking-lora/3`, a model's name, or `registry`.
-        question: `files`, `weights`, `signature`, `decision`, `audit`, `aliases`.
+        question: `files`, `weights`, `signature`, `decision`, `audit`, `aliases`, `split`.
         sound: None where the question cannot be answered or does not apply.
         detail: what was found.
     """
@@ -63,10 +64,9 @@ def inspect_registry(
     for row in rows:
         by_version.setdefault((row.act.model, row.act.version), []).append(row)
     found = [_audit(registry, name)]
-    found += [
-        _aliases(registry, model, [row for row in rows if row.act.model == model])
-        for model in sorted({item.name for item in chosen})
-    ]
+    for model in sorted({item.name for item in chosen}):
+        of_model = [row for row in rows if row.act.model == model]
+        found += [_aliases(registry, model, of_model), *_split(registry, model, of_model)]
     for item in chosen:
         found += _of_version(registry, item, by_version.get((item.name, item.version), []))
     return tuple(found)
@@ -116,6 +116,22 @@ def _aliases(registry: AdapterRegistry, name: str, rows: Sequence[AuditEntry]) -
         told = f"They are {_listed(present)}; by the audit they should be {_listed(expected)}."
         return Finding(name, "aliases", False, told)
     return Finding(name, "aliases", True, f"{_listed(present)}, as the audit says.")
+
+
+def _split(registry: AdapterRegistry, name: str, rows: Sequence[AuditEntry]) -> list[Finding]:
+    """Whether the newest split of callers is the one of the audit; nothing where there never was one."""
+    try:
+        split = split_in(registry.model_tags(name))
+    except IntegrityError as error:
+        return [Finding(name, "split", False, error.message)]
+    if split is None:
+        return []
+    stated = [row.act.evidence[SPLIT] for row in rows if row.step == Step.DONE and SPLIT in row.act.evidence]
+    # A promotion ends a split after its own row was planned, so of an ended one only the id is compared.
+    last = stated[-1] if stated else ""
+    same = last == split.to_json() if split.running else f'"id":"{split.id}"' in last
+    said = told(split) if split.running else f"{split.id} ended by {split.ended_by}"
+    return [Finding(name, "split", same, f"{said}{', as' if same else '; not'} the audit says.")]
 
 
 def _of_version(

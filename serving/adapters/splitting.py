@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from serving.adapters.audit import Act, Action
+from serving.adapters.audit import Act, Action, Step
 from serving.adapters.promotion import Waiver, promotion_act
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splits import SPLIT, SPLIT_TAG, split_in, told
@@ -42,11 +42,13 @@ class Terms:
         guard: what the challenger must not make worse.
         cold: it may run although a cache scope of an arm holds nothing.
         waiver: a person's word where the gate does not let the challenger through.
+        again: a person's word where the guardrail has taken this challenger back before; empty without.
     """
 
     guard: Guard = field(default_factory=Guard)
     cold: bool = False
     waiver: Waiver | None = None
+    again: str = ""
 
 
 def read_split(registry: AdapterRegistry, name: str) -> Split | None:
@@ -73,7 +75,8 @@ def start_plan(
     """What starting a split would do now, after all its checks; changes nothing.
 
     Raises:
-        RefusedError: a split runs already, there is no champion, or the version may not be promoted now.
+        RefusedError: a split runs already, there is no champion, the version may not be promoted now, or
+            the guardrail took it back before.
         IntegrityError: its bundle or its decision was altered, or a signature is required and not there.
         InvalidInputError: no percentage, or the waiver gives no reason.
         MissingError: no such model or version.
@@ -88,16 +91,17 @@ def start_plan(
             f"{name} has no champion to compare a challenger with.", advice="Promote a version first."
         )
     checked = promotion_act(registry, name, version, by=by, reason=reason, waiver=terms.waiver)
+    evidence = {**checked.evidence, **_again(registry, name, version, terms)}
     split = new_split(
-        registry.get(name, champion).label,
-        registry.get(name, version).label,
+        f"{name}/{champion}",
+        f"{name}/{version}",
         percent,
         by=by,
         why=reason,
         guard=terms.guard,
         cold=terms.cold,
     )
-    return _plan(Action.SPLIT, split, by, reason, dict(checked.evidence))
+    return _plan(Action.SPLIT, split, by, reason, evidence)
 
 
 def alter_plan(registry: AdapterRegistry, name: str, percent: int, *, by: str, reason: str) -> Plan:
@@ -207,6 +211,24 @@ def _plan(action: Action, split: Split, by: str, reason: str, evidence: dict[str
     more = {"share": f"{split.percent} %", "against": split.champion, SPLIT: split.to_json()}
     act = Act(action, split.model, split.challenger_version, by, reason, evidence={**evidence, **more})
     return Plan(act, split)
+
+
+def _again(registry: AdapterRegistry, name: str, version: int, terms: Terms) -> dict[str, str]:
+    """Evidence of a start after a halt; who means to alter a split must not start a harmful one anew."""
+    halts = [
+        row.act
+        for row in registry.audit.readable()
+        if (row.act.action, row.step) == (Action.HALT, Step.DONE)
+        and (row.act.model, row.act.version) == (name, version)
+    ]
+    if not halts:
+        return {}
+    if not terms.again.strip():
+        raise RefusedError(
+            f"The guardrail took {name}/{version} back before. {halts[-1].reason}.",
+            advice='Train a better one, or start it again in writing: --again "why".',
+        )
+    return {"again": terms.again}
 
 
 def _running(registry: AdapterRegistry, name: str) -> Split | None:

@@ -19,7 +19,9 @@ from serving.telemetry import attributes
 MOST_SHARES = 20
 """How often a split is altered; then another one is started, for the document stays small."""
 _LONGEST_NAME, _LONGEST_REASON = 120, 1_000
-_ID = re.compile(r"[0-9a-f]{12}")
+_ID = re.compile(r"[0-9a-z]{12}")
+_LETTERS = str.maketrans("0123456789", "ghijkmnpqr")
+"""New ids are letters alone: a row of digits in a log reads as an account's number, and is taken out."""
 
 
 class Arm(StrEnum):
@@ -53,7 +55,7 @@ class Split:
     """A comparison of two versions of one adapter on real callers.
 
     Attributes:
-        id: 12 hexadecimal digits, random; also what mixes the callers anew for each split.
+        id: 12 letters or digits, random; also what mixes the callers anew for each split.
         champion: version that most callers get, such as `banking-lora/2`.
         challenger: version that the others get.
         shares: the challenger's share, oldest first; the last one holds.
@@ -155,7 +157,7 @@ def new_split(
         InvalidInputError: no percentage, or the versions are none of one adapter.
     """
     return Split(
-        id=secrets.token_hex(6),
+        id=secrets.token_hex(6).translate(_LETTERS),
         champion=champion,
         challenger=challenger,
         shares=(Share(datetime.now(UTC), percent),),

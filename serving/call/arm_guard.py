@@ -126,7 +126,7 @@ class CallArms:
 
     def start(self) -> None:
         """Follow the split as it is now, then go on in the background."""
-        self._arms.check()
+        self._round()
         self._thread = threading.Thread(target=self._work, name="arms", daemon=True)
         self._thread.start()
 
@@ -139,13 +139,17 @@ class CallArms:
 
     def _work(self) -> None:
         while not self._stop.wait(self._poll_s):
-            try:
-                self._arms.check()
-                self._guard.look()
-            except Exception as error:  # nothing may end the watch; told once
-                known = error.message if isinstance(error, VoicebotError) else fault("arms", error)
-                if known != self._told:
-                    logger.error("the split of callers is not guarded at the moment: {}", known)
-                self._told = known
-            else:
-                self._told = ""
+            self._round()
+
+    def _round(self) -> None:
+        """Look once; nothing keeps a server from its start or ends the watch, and a trouble is told once."""
+        try:
+            self._arms.check()
+            self._guard.look()
+        except Exception as error:
+            known = error.message if isinstance(error, VoicebotError) else fault("arms", error)
+            if known != self._told:
+                logger.error("the split of callers is not guarded at the moment: {}", known)
+            self._told = known
+        else:
+            self._told = ""

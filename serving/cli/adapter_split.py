@@ -34,6 +34,9 @@ def split(  # noqa: PLR0917  # a command line
         str | None,
         typer.Option(metavar="WHY", help="Start although the gate does not let it through, in writing."),
     ] = None,
+    again: Annotated[
+        str, typer.Option(metavar="WHY", help="Start although the guardrail took it back before.")
+    ] = "",
     start_cold: Annotated[
         bool, typer.Option("--cold", help="Start although the cache holds nothing for an arm.")
     ] = False,
@@ -62,8 +65,8 @@ def split(  # noqa: PLR0917  # a command line
             raise InvalidInputError(
                 "Say either --challenger PERCENT or --stop WHY.", advice="Without both the split is shown."
             )
-        if challenger is None and (waive is not None or start_cold or slow_after is not None):
-            raise InvalidInputError("--waive, --cold and --slow-after go with --challenger PERCENT.")
+        if challenger is None and (waive is not None or again or start_cold or slow_after is not None):
+            raise InvalidInputError("--waive, --again, --cold and --slow-after go with --challenger PERCENT.")
         settings = open_settings()
         registry, who = open_registry(settings), acting(settings, by)
         reference = parse_reference(which, CHALLENGER)
@@ -79,11 +82,13 @@ def split(  # noqa: PLR0917  # a command line
             from serving.adapters.splitting import alter_plan
 
             _check_alteration(registry, reference, seen, "@" in which or "/" in which)
-            if waive is not None or start_cold or slow_after is not None:
-                raise InvalidInputError("--waive, --cold and --slow-after are said when a split is started.")
+            if waive is not None or again or start_cold or slow_after is not None:
+                raise InvalidInputError(
+                    "--waive, --again, --cold and --slow-after are said when a split is started."
+                )
             plan = partial(alter_plan, registry, reference.name, challenger or 0, by=who, reason=reason)
         else:
-            terms = _terms(registry, settings, reference.name, waive, start_cold, slow_after)
+            terms = _terms(registry, settings, reference.name, waive, start_cold, slow_after, again)
             plan = _start(registry, settings, reference, challenger or 0, terms, who, reason)
         _change(registry, settings, reference.name, plan, seen, dry_run=dry_run, as_json=as_json)
 
@@ -141,6 +146,7 @@ def _terms(
     waive: str | None,
     start_cold: bool,
     slow_after: float | None,
+    again: str,
 ) -> "Terms":
     from serving.adapters.promotion import Waiver
     from serving.adapters.splitting import Terms
@@ -150,7 +156,7 @@ def _terms(
     champion = registry.champion_version(name)
     waiver = Waiver(waive, champion) if waive is not None else None
     limit = slow_after or slow_limit(settings, f"{name}/{champion}")
-    return Terms(Guard(slow_s=limit), start_cold, waiver)
+    return Terms(Guard(slow_s=limit), start_cold, waiver, again)
 
 
 def _check_alteration(

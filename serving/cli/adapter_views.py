@@ -73,7 +73,7 @@ def show_plan(act: "Act", *, as_json: bool) -> None:
     console.print(
         f"Would {act.action.value} {subject}{_moved(act, ' (champion ', ')')}.", markup=False, soft_wrap=True
     )
-    for what in ("share", "against", "status", "waived", "overruled", "split.ended"):
+    for what in ("share", "against", "again", "status", "waived", "overruled", "split.ended"):
         if act.evidence.get(what):
             console.print(f"  {what}: {act.evidence[what]}", markup=False, soft_wrap=True)
     console.print("Nothing was changed.")
@@ -100,6 +100,8 @@ def _why(act: "Act") -> str:
         lines.append(f"decision {decision[:12]}")
     if waived := act.evidence.get("waived"):
         lines += [f"waived: {waived}", f"overruled: {act.evidence.get('overruled', '')}"]
+    if again := act.evidence.get("again"):
+        lines.append(f"again after a halt: {again}")
     if share := act.evidence.get("share"):
         lines.append(f"{share} of callers, against {act.evidence.get('against', '')}")
     if ended := act.evidence.get("split.ended"):

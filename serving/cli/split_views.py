@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _FEWEST_TURNS = 100
 """Turns from which the champion's 95th percentile is taken; with fewer, `Guard` says what is slow."""
+_HEARD_S = 0.2
+"""Below this nobody on a line hears a wait, so it is no harm however sure it is, seconds."""
 _DAYS, _MOST_CALLS = 7, 1_000
 """How far back, and how many calls at most, are looked at for it."""
 _COLUMNS = ("harm", "challenger", "champion", "difference", "margin", "halts")
@@ -37,7 +39,7 @@ def show_split(settings: "Settings", split: "Split") -> None:
         ]
     print_table(f"Split {split.id} of {split.model} (UTC)", ("what", "value"), rows)
     print_table(
-        "Ended calls of callers' first calls, and what the guardrail finds",
+        "Callers' first calls, and what the guardrail finds",
         _COLUMNS,
         [_row(finding) for finding in findings_of(settings, split)],
     )
@@ -78,7 +80,10 @@ def findings_of(settings: "Settings", split: "Split") -> "tuple[Finding, ...]":
 
 
 def slow_limit(settings: "Settings", champion: str) -> float:
-    """What counts as a slow turn, seconds: the 95th percentile of the champion's own of the last days."""
+    """What counts as a slow turn, seconds: the 95th percentile of the champion's own of the last days.
+
+    With too few turns on record it is what `Guard` says, and never less than a caller notices.
+    """
     import numpy as np
 
     from serving.arms.guardrail import Guard
@@ -94,7 +99,7 @@ def slow_limit(settings: "Settings", champion: str) -> float:
     times = [thought_s(turn) for call in calls if call.adapter == champion for turn in call.turns]
     if len(times) < _FEWEST_TURNS:
         return Guard().slow_s
-    return max(0.001, float(np.quantile(times, 0.95)))
+    return round(max(_HEARD_S, float(np.quantile(times, 0.95))), 3)
 
 
 def open_records(settings: "Settings") -> "CallStore | None":

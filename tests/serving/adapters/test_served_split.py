@@ -23,9 +23,11 @@ from serving.adapters.splitting import Terms, carry_out, read_split, start_plan
 from serving.arms.assignment import arm_of
 from serving.arms.guardrail import Guard
 from serving.arms.split import Split
+from serving.call import arm_guard
 from serving.call import runtime as module
 from serving.call.record import CallRecord
 from serving.call.runtime import Runtime
+from serving.errors import UnavailableError
 from serving.language.encoder import SentenceEncoder
 from serving.services.open_calls import OpenCalls
 from serving.services.orchestrator import create_app
@@ -209,3 +211,32 @@ def _ended(call: CallRecord, *, slow: bool) -> CallRecord:
     ended = a_call(call.call_id, 1)
     turn = dataclasses.replace(ended.turns[0], stages={"llm": 60.0 if slow else 0.1}, error="")
     return dataclasses.replace(call, ended_at=call.started_at, ending=ended.ending, turns=(turn,))
+
+
+def test_a_registry_that_cannot_be_told_of_harm_leaves_this_servers_calls_to_the_champion(
+    challenged: AdapterRegistry, open_runtime: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: object, **_options: object) -> None:
+        raise UnavailableError("The registry is away.")
+
+    runtime = open_runtime()
+    split = start(challenged, 50, Guard(slow_s=30.0))
+    until(lambda: in_effect(runtime, split))
+    told: list[str] = []
+    sink = logger.add(told.append, level="ERROR", format="{message}")
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(arm_guard, "halt", refused)
+            for number in range(60):
+                call = runtime.open_call("text", caller_id=f"caller {number}", typed=True).call
+                runtime.records.save(_ended(call, slow=call.arm == "challenger"))
+            until(lambda: not in_effect(runtime, split))
+            assert "the registry could not be told" in runtime.arms.standing.trouble
+            assert runtime.open_call("text", caller_id="x", typed=True).call.arm == "champion"
+            assert read_split(challenged, NAME) == split
+            until(lambda: bool(told))
+        until(lambda: runtime.arms.standing.split is None)  # it tries again, and now it can
+    finally:
+        logger.remove(sink)
+    assert len([line for line in told if "the registry cannot be told" in line]) == 1
+    assert read_split(challenged, NAME) != split

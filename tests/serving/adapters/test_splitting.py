@@ -210,6 +210,20 @@ def test_a_halt_carries_its_evidence_and_only_the_first_of_two_servers_acts(
     assert "80 of 100 calls" in halts[-1].act.evidence["guardrail.failed"]
 
 
+def test_what_the_guardrail_took_back_starts_again_in_writing_only(challenged: AdapterRegistry) -> None:
+    began = start(challenged)
+    splitting.halt(challenged, began, judge(HARMFUL, began.guard), by="guardrail on a")
+    with pytest.raises(
+        RefusedError, match=r"took banking-lora/3 back before\. guardrail: .* 80 of 100 calls"
+    ):
+        start(challenged, 30)
+    assert start(challenged, 5, again="the database was away then").running
+    assert last_evidence(challenged)["again"] == "the database was away then"
+    stop(challenged, read_split(challenged, NAME))
+    with pytest.raises(RefusedError, match="took banking-lora/3 back before"):
+        start(challenged, 30)
+
+
 def test_a_halt_never_touches_another_split(challenged: AdapterRegistry) -> None:
     first = start(challenged)
     stop(challenged, first)
@@ -237,6 +251,25 @@ def test_a_damaged_split_keeps_nobody_from_going_on_and_is_cleared_by_a_stop(
     assert rollback(challenged, NAME, by="ann", reason="complaints").champion_after == 1
     assert stop(challenged, None) is None
     assert read_split(challenged, NAME) is None
+
+
+def test_a_verification_sees_a_split_that_was_altered_behind_the_audit(challenged: AdapterRegistry) -> None:
+    def sound() -> list[bool | None]:
+        return [item.sound for item in inspect_registry(challenged) if item.question == "split"]
+
+    assert sound() == []
+    began = start(challenged)
+    assert sound() == [True]
+    with challenged.writing():
+        challenged.set_model_tag(NAME, SPLIT_TAG, began.altered(100, began.started_at).to_json())
+    assert sound() == [False]
+    with challenged.writing():
+        challenged.set_model_tag(NAME, SPLIT_TAG, "x")
+    assert sound() == [False]
+    with challenged.writing():
+        challenged.set_model_tag(NAME, SPLIT_TAG, began.to_json())
+    promote(challenged, NAME, 3, by="ann", reason="it won")
+    assert sound() == [True]
 
 
 def test_an_alteration_is_refused_where_the_champion_is_another_one_by_now(

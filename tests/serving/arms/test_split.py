@@ -1,5 +1,6 @@
 """Who gets which arm, and the one document that says so."""
 
+import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -8,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loguru import logger
 
 from serving.arms.assignment import arm_of, caller_key, position
 from serving.arms.guardrail import Guard
 from serving.arms.split import MOST_SHARES, Arm, Split, new_split, split_of
 from serving.errors import IntegrityError, InvalidInputError
+from serving.telemetry.scrubbing import scrub
 from tests.properties import examples
 
 KEY = b"0123456789abcdef"
@@ -74,6 +77,18 @@ def test_no_share_takes_nobody_all_takes_everybody_and_an_ended_split_nobody() -
     ended = a_split(100).ended(NOW, by="ann", why="enough")
     assert (ended.percent, ended.running) == (0, False)
     assert {arm_of(ended, key) for key in keys} == {Arm.CHAMPION}
+
+
+def test_a_log_line_about_a_split_keeps_its_name() -> None:
+    lines: list[str] = []
+    with contextlib.ExitStack() as stack:
+        logger.configure(patcher=scrub)
+        stack.callback(logger.configure, patcher=lambda _record: None)
+        stack.callback(logger.remove, logger.add(lines.append, format="{message}"))
+        names = [a_split(10).id for _ in range(200)]
+        for name in names:
+            logger.error("the split {} is halted, every new call gets banking-lora/2", name)
+    assert all(name in line for name, line in zip(names, lines, strict=True))
 
 
 def test_another_split_mixes_the_callers_anew() -> None:

@@ -3,16 +3,20 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from serving.arms.guardrail import Guard, Harm
 from serving.arms.split import Arm, Share, Split
 from serving.call.arms import InArm, outcome_of, thought_s
-from serving.call.machine import Ending
+from serving.call.live_news import LiveNews
+from serving.call.live_state import LiveSnapshot, snapshot_of
+from serving.call.machine import Ending, TurnState
 from serving.call.record import CallRecord, Decision, TurnRecord
 from serving.call.split_tally import SplitTally
 from serving.call.store import CallStore
+from serving.plain import plain
 from serving.telemetry.metrics import TurnMetrics
 from tests.serving.sessions.records import call, turn
 from tests.serving.telemetry.records import a_call, a_turn
@@ -82,6 +86,15 @@ def test_metrics_carry_the_arm_of_the_call() -> None:
     assert 'voicebot_turns_total{adapter="banking-lora/3",arm="challenger"' in shown
     assert 'voicebot_calls_total{adapter="banking-lora/3",arm="challenger"' in shown
     assert shown.count('voicebot_turns_total{adapter="banking-lora/3",arm="champion"') == 1
+
+
+def test_the_live_state_of_a_call_tells_its_arm() -> None:
+    seen: list[LiveSnapshot] = []
+    book = SimpleNamespace(call=replace(call("a", 0), arm=Arm.CHALLENGER.value, split=SPLIT.id), turns=())
+    line = SimpleNamespace(tell=lambda _event, _facts: None)
+    LiveNews(book, line, seen.append).state(TurnState(), "began")  # type: ignore[arg-type]  # as much as it needs
+    assert [snapshot.arm for snapshot in seen] == ["challenger"]
+    assert snapshot_of(plain(seen[0])) == seen[0]
 
 
 @pytest.fixture
