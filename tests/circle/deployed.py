@@ -22,7 +22,7 @@ from tests.serving.sessions.servers import PostgresServer, free_port, postgres_p
 
 ROOT = Path(__file__).parents[2]
 START_LIMIT_S = 180
-RUN_LIMIT_S = 120
+RUN_LIMIT_S = 180
 POOL = "voicebot"
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -41,6 +41,7 @@ class Deployed:
     home: Path
     postgres: PostgresServer | None
     _server: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30), repr=False)
 
     @property
     def address(self) -> str:
@@ -48,13 +49,13 @@ class Deployed:
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """What the API answers to a POST."""
-        answer = httpx.post(f"{self.address}/{path}", json=body or {}, timeout=30)
+        answer = self._client.post(f"{self.address}/{path}", json=body or {})
         assert answer.is_success, answer.text
         return answer.json()
 
     def read(self, path: str) -> Any:
         """What the API answers to a GET."""
-        return httpx.get(f"{self.address}/{path}", timeout=30).raise_for_status().json()
+        return self._client.get(f"{self.address}/{path}").raise_for_status().json()
 
     def command(self, *arguments: str) -> str:
         """Run `prefect …` and return what it printed."""
@@ -117,6 +118,7 @@ class Deployed:
 
     def stop(self) -> None:
         assert self._server is not None
+        self._client.close()
         self._server.terminate()
         try:
             self._server.wait(timeout=20)
@@ -128,7 +130,7 @@ class Deployed:
         assert self._server is not None
         assert self._server.poll() is None, f"the Prefect server did not start: {log.read_text()[-2_000:]}"
         try:
-            return httpx.get(f"{self.address}/health").status_code == 200
+            return self._client.get(f"{self.address}/health").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -157,12 +159,12 @@ def prefect(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "prefect", *arguments]
 
 
-def wait_for(true: Callable[[], object], seconds: float = RUN_LIMIT_S) -> None:
+def wait_for(true: Callable[[], object], seconds: float = RUN_LIMIT_S, *, every_s: float = 0.2) -> None:
     """Wait for what another process does."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 @pytest.fixture(scope="module")

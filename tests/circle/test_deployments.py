@@ -83,7 +83,7 @@ def story(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Itera
             run = deployed.run_now(ids["train-adapter/nightly"], {"request": REQUEST.model_dump(mode="json")})
             process = deployed.process_of(run)
             checkpoint = Checkpoint(settings)
-            wait_for(checkpoint.is_there)
+            wait_for(checkpoint.is_there, every_s=0.01)
             worker.kill(run=process)
             saved, killed = checkpoint.steps(), deployed.read(f"flow_runs/{run}")
             crashed = {"type": "CRASHED", "message": "The machine went down."}
@@ -259,6 +259,7 @@ def test_prefect_and_mlflow_keep_everything_in_postgresql(deployed: Deployed, st
         plain = address.replace("+asyncpg", "").replace("+psycopg", "")
         with psycopg.connect(plain) as database:
             counted += database.execute(query).fetchone() or ()
-    assert counted == [3, STEPS]
+    assert counted[0] >= 3  # training, promotion, cache; a schedule may have made another meanwhile
+    assert counted[1] == STEPS
     assert not list(deployed.home.glob("*.db"))
     assert not list(story.settings.mlruns.glob("*.db"))
