@@ -24,10 +24,10 @@ from tests.circle.small_bank import small_bank
 
 NAME = "banking-lora"
 REQUEST = TrainRequest(
-    changes={"epochs": 3, "patience": 0, "batch_size": 8, "checkpoint_steps": 1, "threads": 1}
+    changes={"epochs": 2, "patience": 0, "batch_size": 8, "checkpoint_steps": 1, "threads": 1}
 )
-STEPS = 39
-"""Three epochs of 100 texts in batches of 8."""
+STEPS = 26
+"""Two epochs of 100 texts in batches of 8."""
 WAIVED = {
     "baseline": "The frozen head answers a bank of five intents as well.",
     "latency": "Other tests work on this machine now.",
