@@ -7,7 +7,7 @@ runner. Whoever reads runs compares metrics here; the registry of adapters is `s
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,6 +20,9 @@ from serving.settings import Settings
 
 BUSY_TIMEOUT_S = 5.0
 """How long a locked SQLite database is waited for; MLflow itself waits longer and then logs a traceback."""
+
+_BATCH = 1_000
+"""Most metrics that MLflow takes in one request."""
 
 
 class Experiment(StrEnum):
@@ -59,6 +62,15 @@ class TrackedRun:
         ]
         if found:
             self._client.log_batch(self.run_id, metrics=found)
+
+    def log_series(self, name: str, values: Sequence[float]) -> None:
+        """Log a number's course, the first value at step 1."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1_000)
+        points = [Metric(name, float(value), now, step) for step, value in enumerate(values, 1)]
+        for start in range(0, len(points), _BATCH):
+            self._client.log_batch(self.run_id, metrics=points[start : start + _BATCH])
 
     def log_files(self, folder: Path, place: str = "") -> None:
         """Copy a folder's files into the run's artifacts."""

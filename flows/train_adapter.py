@@ -153,6 +153,8 @@ def train_bundle(request: TrainRequest, work: Path) -> Path:
     )
     if run.set_aside:
         report("checkpoint", 1, 1, f"{run.set_aside.name} could not be used; trained from the start")
+    if run.trained.resumed_at:
+        report("checkpoint", 1, 1, f"went on after step {run.trained.resumed_at}")
     return folder
 
 
@@ -200,6 +202,8 @@ def log_runs(request: TrainRequest, facts: DataFacts, bundle: Path) -> tuple[str
         run.log_metrics(
             {name: training[name] for name in ("epochs", "steps", "trained_parameters", "seconds")}
         )
+        run.log_metrics({"resumed_at": training.get("resumed_at")})
+        run.log_series("loss", training.get("losses", ()))
         for epoch in training["log"]:
             if epoch["stage"] == "train":
                 values = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from serving.language.encoder import SentenceEncoder
 
-pytest_plugins = ("tests.circle.fixtures",)
+pytest_plugins = ("tests.circle.fixtures", "tests.circle.deployed")
 
 TESTS = Path(__file__).parent
 REAL_TIME = {"benchmarks", "circle", "page", "scenarios", "test_adapter_approval.py"}

@@ -184,6 +184,8 @@ def _facts(run: Finished, difference: float) -> dict[str, Any]:
             "trained_parameters": trained.parameters,
             "seconds": trained.seconds,
             "log": plain(trained.log),
+            "losses": list(trained.losses),
+            "resumed_at": trained.resumed_at,
             "reload_difference": difference,
         },
         "baseline": {
@@ -212,7 +214,7 @@ def _dataset_facts(splits: Splits) -> dict[str, Any]:
 
 
 def _card(run: Finished, provenance: Provenance, facts: Mapping[str, Any]) -> str:
-    training = {key: value for key, value in facts["training"].items() if key != "log"}
+    training = {key: value for key, value in facts["training"].items() if key not in {"log", "losses"}}
     return render_card(
         provenance.name,
         run.encoder.name,

@@ -1,13 +1,15 @@
-"""MLflow that does not answer: one line that says what to do and what is done already."""
+"""MLflow: what is sent to it; where it does not answer, one line says what to do and what is done."""
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Metric
 
 from flows import tracking
-from flows.tracking import Experiment, tracked_run
+from flows.tracking import Experiment, TrackedRun, tracked_run
 from serving.errors import UnavailableError
 from serving.settings import Settings
 
@@ -63,3 +65,19 @@ def test_a_database_that_fails_in_the_middle_is_unavailable() -> None:
     with pytest.raises(UnavailableError, match="database is locked") as caught, tracking._explained(FINISHED):
         raise MlflowException("(sqlite3.OperationalError)\ndatabase is locked")
     assert FINISHED in caught.value.message
+
+
+def test_a_long_series_goes_in_requests_of_a_size_that_mlflow_takes() -> None:
+    sent: list[list[tuple[int, float]]] = []
+
+    class Client:
+        def log_batch(self, run_id: str, metrics: Sequence[Metric]) -> None:
+            assert run_id == "r"
+            assert {metric.key for metric in metrics} == {"loss"}
+            sent.append([(metric.step, metric.value) for metric in metrics])
+
+    TrackedRun("r", Client()).log_series("loss", [float(value) for value in range(2_500)])
+    assert [len(batch) for batch in sent] == [1_000, 1_000, 500]
+    assert [point for batch in sent for point in batch] == [(n + 1, float(n)) for n in range(2_500)]
+    TrackedRun("r", Client()).log_series("loss", [])
+    assert len(sent) == 3

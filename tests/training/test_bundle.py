@@ -141,6 +141,9 @@ def test_a_killed_run_goes_on_and_leaves_only_the_bundle(
     assert not folder.exists()
     finished = train_adapter(encoder, splits, config, folder, baseline=baseline)
     assert finished.trained.resumed_at == 6
+    told = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["training"]
+    assert (told["resumed_at"], told["losses"]) == (6, list(finished.trained.losses))
+    assert "losses" not in (folder / "card.md").read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 

@@ -77,7 +77,7 @@ class PostgresServer:
     """A PostgreSQL with an empty data folder, on TCP only."""
 
     def __init__(self) -> None:
-        programs = _postgres_programs()
+        programs = postgres_programs()
         if programs is None:
             pytest.skip("no PostgreSQL server on this machine")
         # Not below pytest's folder, which is its owner's alone: PostgreSQL refuses to run as root.
@@ -132,7 +132,7 @@ class PostgresServer:
         assert done.returncode == 0, done.stderr
 
 
-def _postgres_programs() -> Path | None:
+def postgres_programs() -> Path | None:
     """The folder of initdb and postgres."""
     on_path = shutil.which("initdb")
     folders = [Path(on_path).resolve().parent] if on_path else []
