@@ -188,7 +188,9 @@ def test_what_the_guardrail_took_back_starts_again_with_a_written_reason(
     assert "80 of 100 calls" in refused.stderr
     assert "--again" in refused.stderr
     started(control, "--again", "the database was away")
-    assert "again after a halt: the database was away" in control("history", NAME).stdout
+    assert "again after a halt" in control("history", NAME).stdout
+    rows = json.loads(control("history", NAME, "--json").stdout)
+    assert rows[-1]["act"]["evidence"]["again"] == "the database was away"
 
 
 @pytest.mark.parametrize("command", ["promote", "rollback"])
