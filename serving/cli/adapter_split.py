@@ -1,6 +1,7 @@
 """`adapter-control split`: give the challenger a share of the callers, alter it, see how it does, end it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from serving.adapters.splitting import Plan, Terms
     from serving.arms.split import Split
     from serving.settings import Settings
+
+_STARTING = "--waive, --again, --cold and --slow-after"
 
 
 def split(  # noqa: PLR0917  # a command line
@@ -60,37 +63,69 @@ def split(  # noqa: PLR0917  # a command line
     from serving.adapters.versions import CHALLENGER
 
     with command_errors():
-        changes = challenger is not None or stop is not None
-        if (challenger is not None and stop is not None) or (dry_run and not changes):
-            raise InvalidInputError(
-                "Say either --challenger PERCENT or --stop WHY.", advice="Without both the split is shown."
-            )
-        if challenger is None and (waive is not None or again or start_cold or slow_after is not None):
-            raise InvalidInputError("--waive, --again, --cold and --slow-after go with --challenger PERCENT.")
+        new = _NewSplit(waive, again, start_cold, slow_after)
+        _check_options(challenger, stop, new, dry_run=dry_run)
         settings = open_settings()
         registry, who = open_registry(settings), acting(settings, by)
         reference = parse_reference(which, CHALLENGER)
-        seen = _seen(registry, reference.name, damaged_counts=stop is None)
-        if not changes:
+        if challenger is None and stop is None:
             _show(registry, settings, reference.name, as_json=as_json)
             return
+        seen = _seen(registry, reference.name, damaged_counts=stop is None)
         if stop is not None:
-            from serving.adapters.splitting import stop_plan
-
-            plan: Callable[[], Plan] = partial(stop_plan, registry, reference.name, by=who, reason=stop)
-        elif seen is not None:
-            from serving.adapters.splitting import alter_plan
-
-            _check_alteration(registry, reference, seen, "@" in which or "/" in which)
-            if waive is not None or again or start_cold or slow_after is not None:
-                raise InvalidInputError(
-                    "--waive, --again, --cold and --slow-after are said when a split is started."
-                )
-            plan = partial(alter_plan, registry, reference.name, challenger or 0, by=who, reason=reason)
+            plan = _stop(registry, reference.name, who, stop)
+        elif seen is None:
+            plan = _start(registry, settings, reference, challenger or 0, new, who, reason)
         else:
-            terms = _terms(registry, settings, reference.name, waive, start_cold, slow_after, again)
-            plan = _start(registry, settings, reference, challenger or 0, terms, who, reason)
+            if new.said:
+                raise InvalidInputError(
+                    f"{_STARTING} are said when a split is started; {seen.id} runs already."
+                )
+            if "@" in which or "/" in which:
+                _check_same(registry, reference, seen)
+            plan = _alter(registry, reference.name, challenger or 0, who, reason)
         _change(registry, settings, reference.name, plan, seen, dry_run=dry_run, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _NewSplit:
+    """What may only be said when a split is started; see the options of the same names."""
+
+    waive: str | None
+    again: str
+    cold: bool
+    slow_after: float | None
+
+    @property
+    def said(self) -> bool:
+        """Whether any of it was said."""
+        return self != _NewSplit(None, "", False, None)
+
+
+def _check_options(challenger: int | None, stop: str | None, new: _NewSplit, *, dry_run: bool) -> None:
+    if challenger is not None and stop is not None:
+        raise InvalidInputError("--challenger PERCENT and --stop WHY exclude each other.")
+    if dry_run and challenger is None and stop is None:
+        raise InvalidInputError(
+            "--dry-run goes with --challenger PERCENT or --stop WHY.",
+            advice="Without these the split is shown.",
+        )
+    if new.said and challenger is None:
+        raise InvalidInputError(f"{_STARTING} go with --challenger PERCENT.")
+
+
+def _stop(registry: "AdapterRegistry", name: str, who: str, why: str) -> "Callable[[], Plan]":
+    from serving.adapters.splitting import stop_plan
+
+    return partial(stop_plan, registry, name, by=who, reason=why)
+
+
+def _alter(
+    registry: "AdapterRegistry", name: str, percent: int, who: str, reason: str
+) -> "Callable[[], Plan]":
+    from serving.adapters.splitting import alter_plan
+
+    return partial(alter_plan, registry, name, percent, by=who, reason=reason)
 
 
 def _seen(registry: "AdapterRegistry", name: str, *, damaged_counts: bool) -> "Split | None":
@@ -108,7 +143,7 @@ def _start(
     settings: "Settings",
     reference: "Reference",
     percent: int,
-    terms: "Terms",
+    new: _NewSplit,
     who: str,
     reason: str,
 ) -> "Callable[[], Plan]":
@@ -116,6 +151,7 @@ def _start(
     from serving.adapters.splitting import start_plan
     from serving.adapters.versions import CHAMPION
 
+    terms = _terms(registry, settings, reference.name, new)
     version = registry.get(reference.name, reference.ref)
     plan = partial(
         start_plan,
@@ -139,31 +175,21 @@ def _start(
     return plan
 
 
-def _terms(
-    registry: "AdapterRegistry",
-    settings: "Settings",
-    name: str,
-    waive: str | None,
-    start_cold: bool,
-    slow_after: float | None,
-    again: str,
-) -> "Terms":
+def _terms(registry: "AdapterRegistry", settings: "Settings", name: str, new: _NewSplit) -> "Terms":
     from serving.adapters.promotion import Waiver
     from serving.adapters.splitting import Terms
     from serving.arms.guardrail import Guard
     from serving.cli.split_views import slow_limit
 
     champion = registry.champion_version(name)
-    waiver = Waiver(waive, champion) if waive is not None else None
-    limit = slow_after or slow_limit(settings, f"{name}/{champion}")
-    return Terms(Guard(slow_s=limit), start_cold, waiver, again)
+    waiver = Waiver(new.waive, champion) if new.waive is not None else None
+    limit = new.slow_after or slow_limit(settings, f"{name}/{champion}")
+    return Terms(Guard(slow_s=limit), new.cold, waiver, new.again)
 
 
-def _check_alteration(
-    registry: "AdapterRegistry", reference: "Reference", seen: "Split", named: bool
-) -> None:
+def _check_same(registry: "AdapterRegistry", reference: "Reference", seen: "Split") -> None:
     """Make sure that a version that was named is the one that runs."""
-    if named and registry.get(reference.name, reference.ref).label != seen.challenger:
+    if registry.get(reference.name, reference.ref).label != seen.challenger:
         raise RefusedError(
             f"The split {seen.id} runs, with {seen.challenger}.",
             advice='End it first: `adapter-control split --stop "why"`.',

@@ -12,7 +12,9 @@ from typer.testing import CliRunner, Result
 from serving.adapters.pin import read_pin
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splits import SPLIT_TAG
-from serving.adapters.splitting import read_split
+from serving.adapters.splitting import halt, read_split
+from serving.arms.guardrail import Harm, Tally, judge
+from serving.arms.sequential import Counts
 from serving.arms.split import Split
 from serving.call.machine import Ending
 from serving.call.record import Decision
@@ -172,6 +174,23 @@ def test_another_version_than_the_one_that_runs_is_refused(
     assert "runs, with banking-lora/3" in result.stderr
     assert control("split", "banking-lora@3", "--challenger", 20).exit_code == 0
     assert control("split", "--challenger", 20, "--cold").exit_code == 2
+
+
+def test_what_the_guardrail_took_back_starts_again_with_a_written_reason(
+    challenged: AdapterRegistry, control: Control
+) -> None:
+    started(control)
+    split = running(challenged)
+    harmed = Tally({harm: Counts(5, 100) for harm in Harm}, {harm: Counts(80, 100) for harm in Harm})
+    halt(challenged, split, judge(harmed, split.guard), by="guardrail on a")
+    refused = control("split", "--challenger", 30, "--cold")  # meant for the split that ran a moment ago
+    assert refused.exit_code == 1
+    assert "80 of 100 calls" in refused.stderr
+    assert "--again" in refused.stderr
+    started(control, "--again", "the database was away")
+    assert "again after a halt" in control("history", NAME).stdout
+    rows = json.loads(control("history", NAME, "--json").stdout)
+    assert rows[-1]["act"]["evidence"]["again"] == "the database was away"
 
 
 @pytest.mark.parametrize("command", ["promote", "rollback"])
