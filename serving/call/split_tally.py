@@ -4,7 +4,7 @@ Every server with the same records comes to the same counts. A caller counts onc
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from serving.arms.guardrail import Tally
@@ -64,7 +64,8 @@ class SplitTally:
             )
             self._seen |= some
         if fresh:
-            self._since = max(self._since, fresh[-1][1])
+            # A clock that is ahead would make the calls of all other servers late ones.
+            self._since = max(self._since, min(fresh[-1][1], datetime.now(UTC)))
             self._seen = {key: at for key, at in self._seen.items() if at >= self._since - _LATE}
         return bool(fresh)
 

@@ -156,6 +156,16 @@ def test_a_server_that_starts_later_comes_to_the_same_counts(records: CallStore)
     assert trials(late) == (15, 15)
 
 
+def test_a_server_whose_clock_is_ahead_does_not_hide_the_calls_of_the_others(records: CallStore) -> None:
+    tally, days_ahead = SplitTally(SPLIT, records), (datetime.now(UTC) - BEGAN).total_seconds() + 2 * 86_400
+    saved(records, 1, after_s=days_ahead)
+    tally.update()
+    for number in range(2, 12):
+        saved(records, number, after_s=days_ahead - 2 * 86_400 + number)
+    tally.update()
+    assert trials(tally) == (5, 6)
+
+
 def test_a_caller_counts_once_however_often_the_call_is_repeated(records: CallStore) -> None:
     for number in range(1, 20, 2):
         saved(records, number, caller="the same", after_s=number)
