@@ -99,6 +99,26 @@ def test_json_holds_the_split_and_the_guardrails_findings(
     assert (ended["running"], ended["percent"], ended["split"]["ended_why"]) == (False, 0, "why")
 
 
+def test_a_split_that_was_stopped_is_not_reported_as_failed_where_the_calls_cannot_be_counted(
+    challenged: AdapterRegistry, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(control)
+    monkeypatch.setenv("VOICEBOT_DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
+    result = control("split", "--stop", "why", "--json")
+    assert result.exit_code == 0
+    ended = json.loads(result.stdout)
+    assert (ended["running"], ended["findings"]) == (False, [])
+    assert "The change is made" in result.stderr
+    assert not running(challenged).running
+
+
+def test_a_share_too_many_says_how_to_go_on(challenged: AdapterRegistry, control: Control) -> None:
+    started(control)
+    altered = [control("split", "--challenger", 11 + number) for number in range(20)]
+    assert [result.exit_code for result in altered] == [0] * 19 + [2]
+    assert "Stop it and start another one" in altered[-1].stderr
+
+
 @pytest.mark.parametrize("arguments", [("--challenger", "10", "--cold"), ("--stop", "why")])
 def test_a_dry_run_checks_everything_and_changes_nothing(
     challenged: AdapterRegistry, control: Control, arguments: tuple[str, ...]
