@@ -15,7 +15,7 @@ from serving.adapters.live import ServedAdapter
 from serving.adapters.live_arms import Champion, LiveArms, Placed, Standing
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splitting import halt
-from serving.arms.guardrail import Finding, harmful, judge
+from serving.arms.guardrail import Finding
 from serving.arms.split import Split
 from serving.call.faults import fault
 from serving.call.split_tally import SplitRecords, SplitTally
@@ -52,11 +52,11 @@ class ArmGuard:
         if split is None:
             self._counted = None
             return
-        if self._counted is None or self._counted.split.id != split.id:
+        if self._counted is None or self._counted.split != split:  # another one, or another share
             self._counted = SplitTally(split, self._records)
         self._counted.update()
-        if harmful(self._counted.tally, split.guard):
-            self._halt(split, judge(self._counted.tally, split.guard))
+        if self._counted.harmful():
+            self._halt(split, self._counted.findings())
 
     def _halt(self, split: Split, findings: Sequence[Finding]) -> None:
         if not any(finding.broken for finding in findings):

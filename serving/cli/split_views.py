@@ -42,8 +42,9 @@ def show_split(settings: "Settings", split: "Split") -> None:
             ("because", split.ended_why),
         ]
     print_table(f"Split {split.id} of {split.model} (UTC)", ("what", "value"), rows)
+    at = " under the newest share" if len(split.shares) > 1 else ""
     print_table(
-        "Callers' first calls, and what the guardrail finds",
+        f"Callers' first calls{at}, and what the guardrail finds",
         _COLUMNS,
         [_row(finding) for finding in findings_of(settings, split)],
     )
@@ -94,7 +95,7 @@ def findings_of(settings: "Settings", split: "Split") -> "tuple[Finding, ...]":
         counted.update()
     finally:
         records.close()
-    return judge(counted.tally, split.guard)
+    return counted.findings()
 
 
 def slow_limit(settings: "Settings", champion: str) -> float:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from serving.arms.guardrail import Guard, Harm
+from serving.arms.guardrail import Guard, Harm, Tally, harmful
+from serving.arms.sequential import Counts
 from serving.arms.split import Arm, Share, Split
 from serving.call.arms import InArm, outcome_of, thought_s
 from serving.call.live_news import LiveNews
@@ -164,6 +165,52 @@ def test_a_server_whose_clock_is_ahead_does_not_hide_the_calls_of_the_others(rec
         saved(records, number, after_s=days_ahead - 2 * 86_400 + number)
     tally.update()
     assert trials(tally) == (5, 6)
+
+
+def under_two_shares(records: CallStore, *, later: dict[Arm, Decision]) -> SplitTally:
+    """45 good calls of the champion and 5 of the challenger; then, at a larger share, 15 and 40 others."""
+    grown = SPLIT.altered(80, BEGAN + timedelta(days=7))
+    for share, sizes in zip(grown.shares, ((45, 5), (15, 40)), strict=True):
+        for arm, size in zip(Arm, sizes, strict=True):
+            for number in range(size):
+                name = f"{share.percent}{arm.value}{number}"
+                decision = later[arm] if share is grown.shares[1] else Decision.ANSWER
+                record = replace(
+                    call(name, 0), started_at=share.since + timedelta(hours=1), arm=arm.value, split=SPLIT.id,
+                    ended_at=share.since + timedelta(hours=1, seconds=number), caller_key=name,
+                    turns=(a_good_turn(call_id=name, decision=decision),),
+                )  # fmt: skip
+                records.save(record)
+    tally = SplitTally(grown, records)
+    tally.update()
+    return tally
+
+
+def test_a_bad_week_after_the_share_grew_is_not_taken_for_the_challengers_harm(records: CallStore) -> None:
+    tally = under_two_shares(records, later=dict.fromkeys(Arm, Decision.APOLOGY))
+    assert trials(tally) == (15, 40)
+    assert not tally.harmful()
+    assert not any(finding.broken for finding in tally.findings())
+    failed = {Harm.FAILED: Counts(15, 60)}, {Harm.FAILED: Counts(40, 45)}
+    assert harmful(Tally(*failed), GUARD)  # what adding up the shares would have said
+
+
+def test_harm_under_the_newest_share_is_found_and_shown_alone(records: CallStore) -> None:
+    later = {Arm.CHAMPION: Decision.ANSWER, Arm.CHALLENGER: Decision.APOLOGY}
+    tally = under_two_shares(records, later=later)
+    assert tally.harmful()
+    found = next(finding for finding in tally.findings() if finding.broken and finding.harm is Harm.FAILED)
+    assert (found.challenger, found.champion) == (Counts(40, 40), Counts(0, 15))
+
+
+def test_harm_under_an_earlier_share_is_shown_where_the_newest_has_none(records: CallStore) -> None:
+    late = SPLIT.altered(80, BEGAN + timedelta(days=7)).altered(90, BEGAN + timedelta(days=30))
+    under_two_shares(records, later={Arm.CHAMPION: Decision.ANSWER, Arm.CHALLENGER: Decision.APOLOGY})
+    tally = SplitTally(late, records)
+    tally.update()
+    assert trials(tally) == (0, 0)
+    assert tally.harmful()
+    assert any(finding.broken for finding in tally.findings())
 
 
 def test_a_caller_counts_once_however_often_the_call_is_repeated(records: CallStore) -> None:
