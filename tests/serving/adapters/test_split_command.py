@@ -13,11 +13,14 @@ from serving.adapters.pin import read_pin
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splits import SPLIT_TAG
 from serving.adapters.splitting import read_split
+from serving.adapters.verdicts import attach_decision
 from serving.arms.split import Split
 from serving.call.machine import Ending
 from serving.call.record import Decision
 from serving.call.store import CallStore
 from serving.cli.adapters import app
+from tests.serving.adapters.conftest import DecisionMaker
+from tests.serving.adapters.talk_bundles import TALK, promote_talk, talk_bundle
 from tests.serving.cache_world import SCOPE, entry, fill
 from tests.serving.sessions.records import call, turn
 
@@ -158,6 +161,18 @@ def test_what_cannot_be_done_is_refused_with_its_exit_code(
     result = control("split", *arguments)
     assert result.exit_code == code, result.stderr
     assert read_split(challenged, NAME) is None
+
+
+def test_a_split_that_no_server_would_follow_is_refused(
+    challenged: AdapterRegistry, control: Control, make_decision: DecisionMaker, tmp_path: Path
+) -> None:
+    promote_talk(challenged, make_decision, tmp_path, 1)
+    challenged.register(TALK, talk_bundle(tmp_path / "next", 2), by="ci")
+    attach_decision(challenged, TALK, 2, make_decision(1, model=TALK), by="gate")
+    result = control("split", TALK, "--challenger", 10, "--cold")
+    assert result.exit_code == 2
+    assert "between versions of banking-lora only" in result.stderr
+    assert read_split(challenged, TALK) is None
 
 
 def test_an_altered_challenger_ends_with_5(challenged: AdapterRegistry, control: Control) -> None:
