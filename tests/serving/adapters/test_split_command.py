@@ -231,6 +231,8 @@ def test_a_pin_ends_the_split_and_says_so(
 ) -> None:
     started(control)
     split = running(challenged)
+    assert f"split.ended: {split.id}" in control(*pin, "--reason", "trouble", "--dry-run").stdout
+    assert running(challenged) == split
     result = control(*pin, "--reason", "trouble")
     assert f"It ended the split {split.id}." in result.stdout
     ended = running(challenged)
@@ -240,6 +242,7 @@ def test_a_pin_ends_the_split_and_says_so(
 
 def test_following_the_champion_again_ends_nothing(challenged: AdapterRegistry, control: Control) -> None:
     started(control)
+    assert "split.ended" not in control("--load", NAME, "--enable", "--dry-run").stdout
     assert control("--load", NAME, "--enable").exit_code == 0
     assert running(challenged).running
 
@@ -249,6 +252,7 @@ def test_switching_off_works_although_the_split_cannot_be_ended(
 ) -> None:
     started(control)
     (mlruns / "mlflow.db").write_bytes(b"no database" * 100)
+    assert control("--disable", "--dry-run").exit_code == 0
     result = control("--disable")
     assert result.exit_code == 0
     assert "it was not ended" in result.stderr
