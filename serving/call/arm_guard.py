@@ -142,14 +142,16 @@ class CallArms:
             self._round()
 
     def _round(self) -> None:
-        """Look once; nothing keeps a server from its start or ends the watch, and a trouble is told once."""
-        try:
-            self._arms.check()
-            self._guard.look()
-        except Exception as error:
-            known = error.message if isinstance(error, VoicebotError) else fault("arms", error)
-            if known != self._told:
-                logger.error("the split of callers is not guarded at the moment: {}", known)
-            self._told = known
-        else:
-            self._told = ""
+        """Look once; nothing keeps a server from its start or ends the watch, and a trouble is told once.
+
+        What keeps the registry's split from being followed does not keep this server's from being guarded.
+        """
+        known = ""
+        for step in (self._arms.check, self._guard.look):
+            try:
+                step()
+            except Exception as error:
+                known = known or (error.message if isinstance(error, VoicebotError) else fault("arms", error))
+        if known and known != self._told:
+            logger.error("the split of callers is not followed or guarded as it should be: {}", known)
+        self._told = known

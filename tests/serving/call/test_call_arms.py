@@ -10,6 +10,7 @@ import pytest
 from serving.arms.guardrail import Guard, Harm, Tally, harmful
 from serving.arms.sequential import Counts
 from serving.arms.split import Arm, Share, Split
+from serving.call.arm_guard import CallArms
 from serving.call.arms import InArm, outcome_of, thought_s
 from serving.call.live_news import LiveNews
 from serving.call.live_state import LiveSnapshot, snapshot_of
@@ -227,3 +228,17 @@ def test_calls_of_another_split_and_calls_in_progress_are_not_counted(records: C
     tally = SplitTally(SPLIT, records)
     tally.update()
     assert trials(tally) == (0, 1)
+
+
+def test_a_split_that_cannot_be_followed_for_whatever_reason_is_guarded_all_the_same() -> None:
+    looks: list[str] = []
+
+    def broken() -> None:
+        raise RuntimeError("a bug in a library")
+
+    arms = SimpleNamespace(check=broken)
+    guard = SimpleNamespace(look=lambda: looks.append("looked"))
+    followed = CallArms(arms, guard, poll_s=60.0)  # type: ignore[arg-type]  # as much as it needs
+    followed.start()
+    followed.close()
+    assert looks == ["looked"]
