@@ -76,7 +76,8 @@ class SplitTally:
             calls = {call.call_id: call for call in self._records.these(list(some))}
             outcomes: dict[int, list[CallOutcome]] = {}
             for call in (calls[call_id] for call_id in some if call_id in calls):
-                if self._first(call) and (outcome := outcome_of(call, self.split.guard)) is not None:
+                outcome = outcome_of(call, self.split.guard)
+                if outcome is not None and self._first(call):
                     outcomes.setdefault(self._share(call), []).append(outcome)
             for place, found in outcomes.items():
                 self._tallies[place] = self._tallies[place].with_calls(found)
@@ -88,7 +89,8 @@ class SplitTally:
         return bool(fresh)
 
     def _first(self, call: CallRecord) -> bool:
-        if not call.turns or call.caller_key in self._callers:
+        """Whether it is its caller's first one with an outcome: a lost call, filed late, hides none."""
+        if call.caller_key in self._callers:
             return False
         self._callers.add(call.caller_key)
         return True

@@ -222,6 +222,22 @@ def test_a_caller_counts_once_however_often_the_call_is_repeated(records: CallSt
     assert trials(tally) == (0, 1)
 
 
+def test_a_lost_call_hides_no_later_call_of_its_caller_from_a_server_that_starts_anew(
+    records: CallStore,
+) -> None:
+    early = SplitTally(SPLIT, records)
+    later = saved(records, 1, caller="the same", after_s=20_000)
+    early.update()
+    turn_of_lost = a_good_turn(call_id="z" * 32)
+    records.save(
+        replace(later, call_id="z" * 32, ended_at=BEGAN, ending=Ending.LOST, turns=(turn_of_lost,))
+    )  # ended as lost long after its last turn
+    early.update()
+    late = SplitTally(SPLIT, records)
+    late.update()
+    assert trials(early) == trials(late) == (0, 1)
+
+
 def test_calls_of_another_split_and_calls_in_progress_are_not_counted(records: CallStore) -> None:
     records.save(replace(saved(records, 1), call_id="x" * 32, split="another", turns=()))
     records.begin(replace(call("y" * 32, 0), split=SPLIT.id, ended_at=None, ending=None))
