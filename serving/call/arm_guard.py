@@ -23,6 +23,9 @@ from serving.errors import UnavailableError, VoicebotError
 from serving.language.encoder import SentenceEncoder
 from serving.settings import Settings
 
+_LAST_ROUND_S = 5.0
+"""For a round that is going on when the server stops, seconds."""
+
 
 class ArmGuard:
     """Halts the split that this server follows, when its challenger does harm.
@@ -131,10 +134,10 @@ class CallArms:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop watching; arms stay as they are."""
+        """Stop watching; arms stay as they are. A database that hangs does not hold up the end."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_LAST_ROUND_S)
             self._thread = None
 
     def _work(self) -> None:

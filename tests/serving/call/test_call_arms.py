@@ -1,5 +1,7 @@
 """What a call of an arm leaves: its label everywhere, and its outcome for the guardrail."""
 
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from serving.arms.guardrail import Guard, Harm, Tally, harmful
 from serving.arms.sequential import Counts
 from serving.arms.split import Arm, Share, Split
+from serving.call import arm_guard
 from serving.call.arm_guard import CallArms
 from serving.call.arms import InArm, outcome_of, thought_s
 from serving.call.live_news import LiveNews
@@ -258,3 +261,22 @@ def test_a_split_that_cannot_be_followed_for_whatever_reason_is_guarded_all_the_
     followed.start()
     followed.close()
     assert looks == ["looked"]
+
+
+def test_a_look_that_hangs_in_the_database_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arm_guard, "_LAST_ROUND_S", 0.05)
+    looks, hangs, answers = iter((False, True)), threading.Event(), threading.Event()
+
+    def look() -> None:
+        if next(looks, False):
+            hangs.set()
+            answers.wait(20.0)
+
+    arms = SimpleNamespace(check=lambda: None)
+    followed = CallArms(arms, SimpleNamespace(look=look), poll_s=0.01)  # type: ignore[arg-type]  # enough
+    followed.start()
+    assert hangs.wait(20.0)
+    began = time.monotonic()
+    followed.close()
+    answers.set()
+    assert time.monotonic() - began < 5.0
