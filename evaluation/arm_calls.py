@@ -27,7 +27,7 @@ from serving.arms.split import Arm, Split
 from serving.call.record import CallRecord, Decision, TurnRecord
 from serving.errors import MissingError
 
-CARRIED = "callers seen in another split or with another share before"
+CARRIED = "callers seen before that time, with another share or in another split"
 UNNAMED = "callers without a number or id"
 SILENT = "callers who said nothing"
 NO_END = "callers whose call has no end on record"

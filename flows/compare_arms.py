@@ -13,8 +13,9 @@ from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splits import SPLIT
 from serving.adapters.splitting import read_split
 from serving.arms.split import Split, split_of
-from serving.call.store import CallStore
+from serving.call.record import CallRecord
 from serving.cli.console import print_table, rich_console
+from serving.cli.split_views import open_records
 from serving.errors import InvalidInputError, MissingError
 from serving.settings import Settings
 
@@ -80,8 +81,7 @@ def compare(settings: Settings, request: ArmsRequest, out: Path | None = None) -
     now = datetime.now(UTC)
     stretch = stretch_for(settings, request)
     earliest = stretch.since - timedelta(days=CARRY_OVER_DAYS) if stretch.since else None
-    calls = CallStore(settings.records_url).calls(since=earliest)
-    observed = observe(calls, stretch, now=now, maturity_days=MATURITY_DAYS)
+    observed = observe(_calls(settings, earliest), stretch, now=now, maturity_days=MATURITY_DAYS)
     found = compare_arms(observed, stretch, now=now, primary=request.primary, alpha=request.alpha)
     folder = out or settings.home / "reports" / "arms"
     return Comparison(found, write_arms_report(found, folder, title=settings.bank_name))
@@ -116,6 +116,17 @@ def show_comparison(found: Comparison) -> None:
     lines += [f"Kept apart: {'; '.join(apart)}"] if apart else []
     for line in [*lines, f"Page: {found.page}"]:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _calls(settings: Settings, since: datetime | None) -> list[CallRecord]:
+    """Calls on record; looking makes no database."""
+    records = open_records(settings)
+    if records is None:
+        return []
+    try:
+        return records.calls(since=since)
+    finally:
+        records.close()
 
 
 def _split(settings: Settings, request: ArmsRequest) -> Split:

@@ -13,7 +13,7 @@ from serving.adapters.history import read_history
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.signature import Standing
 from serving.adapters.soundness import require_sound
-from serving.adapters.splits import SPLIT, split_in, told
+from serving.adapters.splits import ENDED, SPLIT, split_in, told
 from serving.adapters.versions import (
     CHALLENGER,
     CHAMPION,
@@ -124,12 +124,15 @@ def _split(registry: AdapterRegistry, name: str, rows: Sequence[AuditEntry]) -> 
         split = split_in(registry.model_tags(name))
     except IntegrityError as error:
         return [Finding(name, "split", False, error.message)]
-    if split is None:
-        return []
-    stated = [row.act.evidence[SPLIT] for row in rows if row.step == Step.DONE and SPLIT in row.act.evidence]
-    # A promotion ends a split after its own row was planned, so of an ended one only the id is compared.
+    done = [row.act.evidence for row in rows if row.step == Step.DONE]
+    stated = [evidence[SPLIT] for evidence in done if SPLIT in evidence]
     last = stated[-1] if stated else ""
-    same = last == split.to_json() if split.running else f'"id":"{split.id}"' in last
+    if split is None:
+        gone = "The audit knows a split of which the registry holds nothing."
+        return [Finding(name, "split", False, gone)] if last else []
+    same = last == split.to_json()
+    if not split.running and not same:  # a promotion's row was planned before it ended the split
+        same = f'"id":"{split.id}"' in last and split.id in [evidence.get(ENDED) for evidence in done]
     said = told(split) if split.running else f"{split.id} ended by {split.ended_by}"
     return [Finding(name, "split", same, f"{said}{', as' if same else '; not'} the audit says.")]
 

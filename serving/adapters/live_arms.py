@@ -17,10 +17,10 @@ from serving.adapters.live import Failure, ServedAdapter, Target
 from serving.adapters.loader import fetch, load_tagger
 from serving.adapters.pin import DEFAULT_NAME
 from serving.adapters.registry import AdapterRegistry
-from serving.adapters.splitting import read_split
+from serving.adapters.splits import split_in
 from serving.arms.assignment import arm_of
 from serving.arms.split import Arm, Split
-from serving.errors import MissingError, VoicebotError
+from serving.errors import IntegrityError, MissingError, VoicebotError
 from serving.language.encoder import SentenceEncoder
 
 
@@ -126,13 +126,22 @@ class LiveArms:
         )
 
     def check(self) -> None:
-        """Look once at the registry; failures are logged, and a registry that is away changes nothing."""
+        """Look once at the registry; failures are logged, and a registry that is away changes nothing.
+
+        A split that is damaged ends here: every call gets the champion.
+        """
         try:
-            split = read_split(self._registry, self._name)
+            tags = self._registry.model_tags(self._name)
         except MissingError:  # no registry: no split
-            split = None
+            tags = {}
         except VoicebotError as error:
             self._tell(f"the split of callers cannot be read, and stays as it is here: {error}")
+            return
+        try:
+            split = split_in(tags)
+        except IntegrityError as error:  # nobody knows the share any more, nor can the guardrail end it
+            self._standing = _ALONE
+            self._tell(f"every call gets the champion: {error}")
             return
         if split is None or not split.running:
             if self._standing.split is not None:

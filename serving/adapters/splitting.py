@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from serving.adapters.audit import Act, Action, Step
+from serving.adapters.pin import DEFAULT_NAME
 from serving.adapters.promotion import Waiver, promotion_act
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splits import SPLIT, SPLIT_TAG, split_in, told
 from serving.arms.guardrail import Finding, Guard
 from serving.arms.split import Split, new_split
-from serving.errors import IntegrityError, RefusedError
+from serving.errors import IntegrityError, InvalidInputError, RefusedError
 
 _LOOK = "See `adapter-control split`, then decide again."
 
@@ -78,7 +79,7 @@ def start_plan(
         RefusedError: a split runs already, there is no champion, the version may not be promoted now, or
             the guardrail took it back before.
         IntegrityError: its bundle or its decision was altered, or a signature is required and not there.
-        InvalidInputError: no percentage, or the waiver gives no reason.
+        InvalidInputError: no percentage, a model that no server splits, or a waiver without a reason.
         MissingError: no such model or version.
         UnavailableError: the registry is not to be had.
     """
@@ -89,6 +90,11 @@ def start_plan(
     if champion is None:
         raise RefusedError(
             f"{name} has no champion to compare a challenger with.", advice="Promote a version first."
+        )
+    if name != DEFAULT_NAME:
+        raise InvalidInputError(
+            f"Servers split callers between versions of {DEFAULT_NAME} only, not of {name}.",
+            advice=f"`adapter-control promote {name}` and `rollback` change it for all callers.",
         )
     checked = promotion_act(registry, name, version, by=by, reason=reason, waiver=terms.waiver)
     evidence = {**checked.evidence, **_again(registry, name, version, terms)}

@@ -3,12 +3,15 @@
 A call counts once for each harm, so that a talkative caller weighs no more than another. The difference of
 the arms' rates is bounded by an always-valid interval (`serving.arms.sequential`), so looking after each
 call costs nothing; the harms share the error probability (Bonferroni). Its assumption, one rate given the
-past, holds for callers, not for the calls of one caller: give each caller's first call only.
+past, holds for callers, not for the calls of one caller: give each caller's first call only. Nor does it hold
+across shares: where the challenger's grows before a bad week, most of its callers, but few of the champion's,
+have called in that week. So the calls under each share are judged alone, each with a part of the error
+probability (`Guard.at_share`).
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from serving.arms.sequential import Counts, difference_evidence, difference_sequence
@@ -51,6 +54,14 @@ class Guard:
             raise InvalidInputError(
                 "A guardrail needs an error probability and margins from 0 to 1, and a time above 0 s."
             )
+
+    def at_share(self, place: int) -> "Guard":
+        """The guard of the calls under one share; the parts of `alpha` add up to it over all shares.
+
+        Args:
+            place: 0 for the first share.
+        """
+        return replace(self, alpha=self.alpha / ((place + 1) * (place + 2)))
 
     def margin(self, harm: Harm) -> float:
         """The margin of a harm, as a share of calls."""

@@ -124,6 +124,11 @@ class Split:
         Raises:
             InvalidInputError: no percentage, or it was altered too often.
         """
+        if len(self.shares) >= MOST_SHARES:
+            raise InvalidInputError(
+                f"The split {self.id} has had {MOST_SHARES} shares, and takes no more.",
+                advice="Stop it and start another one; that draws all callers anew.",
+            )
         return replace(self, shares=(*self.shares, Share(at, percent)))
 
     def ended(self, at: datetime, *, by: str, why: str) -> "Split":

@@ -15,13 +15,16 @@ from serving.adapters.live import ServedAdapter
 from serving.adapters.live_arms import Champion, LiveArms, Placed, Standing
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splitting import halt
-from serving.arms.guardrail import Finding, harmful, judge
+from serving.arms.guardrail import Finding
 from serving.arms.split import Split
 from serving.call.faults import fault
 from serving.call.split_tally import SplitRecords, SplitTally
 from serving.errors import UnavailableError, VoicebotError
 from serving.language.encoder import SentenceEncoder
 from serving.settings import Settings
+
+_LAST_ROUND_S = 5.0
+"""For a round that is going on when the server stops, seconds."""
 
 
 class ArmGuard:
@@ -52,11 +55,11 @@ class ArmGuard:
         if split is None:
             self._counted = None
             return
-        if self._counted is None or self._counted.split.id != split.id:
+        if self._counted is None or self._counted.split != split:  # another one, or another share
             self._counted = SplitTally(split, self._records)
         self._counted.update()
-        if harmful(self._counted.tally, split.guard):
-            self._halt(split, judge(self._counted.tally, split.guard))
+        if self._counted.harmful():
+            self._halt(split, self._counted.findings())
 
     def _halt(self, split: Split, findings: Sequence[Finding]) -> None:
         if not any(finding.broken for finding in findings):
@@ -131,10 +134,10 @@ class CallArms:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop watching; arms stay as they are."""
+        """Stop watching; arms stay as they are. A database that hangs does not hold up the end."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_LAST_ROUND_S)
             self._thread = None
 
     def _work(self) -> None:
@@ -142,14 +145,16 @@ class CallArms:
             self._round()
 
     def _round(self) -> None:
-        """Look once; nothing keeps a server from its start or ends the watch, and a trouble is told once."""
-        try:
-            self._arms.check()
-            self._guard.look()
-        except Exception as error:
-            known = error.message if isinstance(error, VoicebotError) else fault("arms", error)
-            if known != self._told:
-                logger.error("the split of callers is not guarded at the moment: {}", known)
-            self._told = known
-        else:
-            self._told = ""
+        """Look once; nothing keeps a server from its start or ends the watch, and a trouble is told once.
+
+        What keeps the registry's split from being followed does not keep this server's from being guarded.
+        """
+        known = ""
+        for step in (self._arms.check, self._guard.look):
+            try:
+                step()
+            except Exception as error:
+                known = known or (error.message if isinstance(error, VoicebotError) else fault("arms", error))
+        if known and known != self._told:
+            logger.error("the split of callers is not followed or guarded as it should be: {}", known)
+        self._told = known

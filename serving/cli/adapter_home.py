@@ -1,5 +1,7 @@
 """What the servers of a home load: choosing it, and saying it."""
 
+import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from serving.adapters.manifest import Manifest
     from serving.adapters.pin import Pin, Reference
     from serving.adapters.versions import AdapterVersion
+    from serving.arms.split import Split
     from serving.settings import Settings
 
 
@@ -36,6 +39,7 @@ def choose(
         VoicebotError: it cannot be pinned; switching off works without the registry.
     """
     from serving.adapters.pin import parse_reference, pin_act, write_pin
+    from serving.adapters.splits import ENDED
 
     if enable == disable:
         raise InvalidInputError(
@@ -51,16 +55,15 @@ def choose(
         _require_intent(version.verify(), version.label)
         registry.signatures.require(version.bundle, version.label)
     who = acting(settings, by)
+    leaves = not (enable and _follows_default(reference))
     if dry_run:
-        show_plan(pin_act(reference, enabled=enable, by=who, reason=reason), as_json=as_json)
+        act = pin_act(reference, enabled=enable, by=who, reason=reason)
+        ending = {ENDED: split.id} if leaves and (split := _running_split(settings)) else {}
+        show_plan(replace(act, evidence={**act.evidence, **ending}), as_json=as_json)
         return
     pin = write_pin(store, reference, enabled=enable, by=who, reason=reason, warn=warn)
     what = f"{reference}" if enable else f"the frozen baseline head of {reference}"
-    ended = (
-        ""
-        if enable and _follows_default(reference)
-        else _end_split(settings, who, f"pinned {what}: {reason}")
-    )
+    ended = _end_split(settings, who, f"pinned {what}: {reason}") if leaves else ""
     if as_json:
         print_json({**plain(pin), "split_ended": ended})
         return
@@ -74,6 +77,17 @@ def _follows_default(reference: "Reference") -> bool:
     from serving.adapters.pin import DEFAULT_NAME, Reference
 
     return reference == Reference(DEFAULT_NAME)
+
+
+def _running_split(settings: "Settings") -> "Split | None":
+    """The split that servers of this home follow; None also where the registry does not tell."""
+    from serving.adapters.pin import DEFAULT_NAME
+    from serving.adapters.splits import running_in
+    from serving.errors import VoicebotError
+
+    with contextlib.suppress(VoicebotError):
+        return running_in(open_registry(settings).model_tags(DEFAULT_NAME))
+    return None
 
 
 def _end_split(settings: "Settings", who: str, reason: str) -> str:

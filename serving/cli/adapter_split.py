@@ -11,7 +11,7 @@ from serving.cli.adapter_home import cold, home_follows, home_loads
 from serving.cli.adapter_options import AsJson, By, DryRun, Reason, acting, open_registry, open_settings, warn
 from serving.cli.adapter_views import show_plan
 from serving.cli.console import command_errors, print_json, rich_console
-from serving.cli.split_views import show_split, split_document
+from serving.cli.split_views import changed_document, show_split, split_document
 from serving.errors import InvalidInputError, MissingError, RefusedError
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _change(
     if done is not None and done.running and not home_follows(settings, name, done.champion_version):
         warn(f"{home_loads(settings)} They take no part in the split.")
     if as_json:
-        print_json(split_document(settings, done))
+        print_json(changed_document(settings, done))
     elif done is None:
         typer.echo(f"What the registry held as the split of {name} is cleared away.")
     else:

@@ -3,9 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from serving.cli.adapter_options import warn
 from serving.cli.console import print_table, rich_console
+from serving.errors import VoicebotError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from serving.arms.guardrail import Finding
     from serving.arms.split import Split
     from serving.call.store import CallStore
@@ -38,8 +42,9 @@ def show_split(settings: "Settings", split: "Split") -> None:
             ("because", split.ended_why),
         ]
     print_table(f"Split {split.id} of {split.model} (UTC)", ("what", "value"), rows)
+    at = " under the newest share" if len(split.shares) > 1 else ""
     print_table(
-        "Callers' first calls, and what the guardrail finds",
+        f"Callers' first calls{at}, and what the guardrail finds",
         _COLUMNS,
         [_row(finding) for finding in findings_of(settings, split)],
     )
@@ -55,10 +60,24 @@ def split_document(settings: "Settings", split: "Split | None") -> dict[str, Any
     """The same as plain values."""
     if split is None:
         return {"split": None, "running": False, "percent": 0, "findings": []}
+    return _document(split, findings_of(settings, split))
+
+
+def changed_document(settings: "Settings", split: "Split | None") -> dict[str, Any]:
+    """The same of a split that was just changed, which stays true where its calls cannot be counted."""
+    try:
+        return split_document(settings, split)
+    except VoicebotError as error:
+        assert split is not None
+        warn(f"The change is made, but the calls so far cannot be counted: {error}")
+        return _document(split, ())
+
+
+def _document(split: "Split", found: "Sequence[Finding]") -> dict[str, Any]:
     findings = [
         {"harm": item.harm, "challenger": item.challenger, "champion": item.champion,
          "low": item.low, "high": item.high, "margin": item.margin, "broken": item.broken}
-        for item in findings_of(settings, split)
+        for item in found
     ]  # fmt: skip
     return {"split": split, "running": split.running, "percent": split.percent, "findings": findings}
 
@@ -76,7 +95,7 @@ def findings_of(settings: "Settings", split: "Split") -> "tuple[Finding, ...]":
         counted.update()
     finally:
         records.close()
-    return judge(counted.tally, split.guard)
+    return counted.findings()
 
 
 def slow_limit(settings: "Settings", champion: str) -> float:

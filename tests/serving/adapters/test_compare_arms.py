@@ -145,3 +145,12 @@ def test_a_model_that_was_never_split_is_said(
     result = compare_arms("--split", "f" * 12)
     assert result.exit_code == 3
     assert "has no split 'ffffffffffff' on record" in result.stderr
+
+
+def test_looking_where_no_call_was_ever_recorded_makes_no_database(
+    home: Settings, compare_arms: Callable[..., Result]
+) -> None:
+    result = compare_arms("--split", SPLIT, "--share", "30")
+    assert result.exit_code == 3
+    assert "No call of split" in result.stderr
+    assert list(home.home.iterdir()) == []

@@ -18,6 +18,7 @@ from serving.adapters.loader import LocalCopy, load_tagger
 from serving.adapters.pin import Reference, write_pin
 from serving.adapters.promotion import promote
 from serving.adapters.registry import AdapterRegistry
+from serving.adapters.splits import SPLIT_TAG
 from serving.adapters.splitting import Terms, alter_plan, carry_out, start_plan, stop_plan
 from serving.arms.assignment import arm_of, caller_key
 from serving.arms.split import Arm, Split
@@ -223,6 +224,24 @@ def test_a_registry_that_goes_away_changes_nothing_and_a_suspended_split_gives_c
     assert len(errors) == 1
     arms.suspend(split.id)
     assert arms.place(partial(key_of, 1)).arm == "champion"
+
+
+def test_a_split_that_is_damaged_while_it_runs_gives_champions_as_its_error_says(
+    challenged: AdapterRegistry, make_arms: MakeArms, errors: list[str]
+) -> None:
+    arms, split = make_arms(), start(challenged, 100)
+    arms.check()
+    with challenged.writing():
+        challenged.set_model_tag(NAME, SPLIT_TAG, "{no split")
+    arms.check()
+    arms.check()
+    assert arms.place(partial(key_of, 1)).arm == "champion"
+    assert len(errors) == 1
+    assert "until then the champion takes all calls" in errors[0]
+    with challenged.writing():
+        challenged.set_model_tag(NAME, SPLIT_TAG, split.to_json())
+    arms.check()
+    assert arms.place(partial(key_of, 1)).arm == "challenger"
 
 
 def test_a_hundred_calls_at_once_across_a_split_each_answer_wholly_of_their_arm(

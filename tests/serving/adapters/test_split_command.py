@@ -13,6 +13,7 @@ from serving.adapters.pin import read_pin
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splits import SPLIT_TAG
 from serving.adapters.splitting import halt, read_split
+from serving.adapters.verdicts import attach_decision
 from serving.arms.guardrail import Harm, Tally, judge
 from serving.arms.sequential import Counts
 from serving.arms.split import Split
@@ -20,6 +21,8 @@ from serving.call.machine import Ending
 from serving.call.record import Decision
 from serving.call.store import CallStore
 from serving.cli.adapters import app
+from tests.serving.adapters.conftest import DecisionMaker
+from tests.serving.adapters.talk_bundles import TALK, promote_talk, talk_bundle
 from tests.serving.cache_world import SCOPE, entry, fill
 from tests.serving.sessions.records import call, turn
 
@@ -101,6 +104,26 @@ def test_json_holds_the_split_and_the_guardrails_findings(
     assert (ended["running"], ended["percent"], ended["split"]["ended_why"]) == (False, 0, "why")
 
 
+def test_a_split_that_was_stopped_is_not_reported_as_failed_where_the_calls_cannot_be_counted(
+    challenged: AdapterRegistry, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(control)
+    monkeypatch.setenv("VOICEBOT_DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
+    result = control("split", "--stop", "why", "--json")
+    assert result.exit_code == 0
+    ended = json.loads(result.stdout)
+    assert (ended["running"], ended["findings"]) == (False, [])
+    assert "The change is made" in result.stderr
+    assert not running(challenged).running
+
+
+def test_a_share_too_many_says_how_to_go_on(challenged: AdapterRegistry, control: Control) -> None:
+    started(control)
+    altered = [control("split", "--challenger", 11 + number) for number in range(20)]
+    assert [result.exit_code for result in altered] == [0] * 19 + [2]
+    assert "Stop it and start another one" in altered[-1].stderr
+
+
 @pytest.mark.parametrize("arguments", [("--challenger", "10", "--cold"), ("--stop", "why")])
 def test_a_dry_run_checks_everything_and_changes_nothing(
     challenged: AdapterRegistry, control: Control, arguments: tuple[str, ...]
@@ -140,6 +163,18 @@ def test_what_cannot_be_done_is_refused_with_its_exit_code(
     result = control("split", *arguments)
     assert result.exit_code == code, result.stderr
     assert read_split(challenged, NAME) is None
+
+
+def test_a_split_that_no_server_would_follow_is_refused(
+    challenged: AdapterRegistry, control: Control, make_decision: DecisionMaker, tmp_path: Path
+) -> None:
+    promote_talk(challenged, make_decision, tmp_path, 1)
+    challenged.register(TALK, talk_bundle(tmp_path / "next", 2), by="ci")
+    attach_decision(challenged, TALK, 2, make_decision(1, model=TALK), by="gate")
+    result = control("split", TALK, "--challenger", 10, "--cold")
+    assert result.exit_code == 2
+    assert "between versions of banking-lora only" in result.stderr
+    assert read_split(challenged, TALK) is None
 
 
 def test_an_altered_challenger_ends_with_5(challenged: AdapterRegistry, control: Control) -> None:
@@ -215,6 +250,8 @@ def test_a_pin_ends_the_split_and_says_so(
 ) -> None:
     started(control)
     split = running(challenged)
+    assert f"split.ended: {split.id}" in control(*pin, "--reason", "trouble", "--dry-run").stdout
+    assert running(challenged) == split
     result = control(*pin, "--reason", "trouble")
     assert f"It ended the split {split.id}." in result.stdout
     ended = running(challenged)
@@ -224,6 +261,7 @@ def test_a_pin_ends_the_split_and_says_so(
 
 def test_following_the_champion_again_ends_nothing(challenged: AdapterRegistry, control: Control) -> None:
     started(control)
+    assert "split.ended" not in control("--load", NAME, "--enable", "--dry-run").stdout
     assert control("--load", NAME, "--enable").exit_code == 0
     assert running(challenged).running
 
@@ -233,6 +271,7 @@ def test_switching_off_works_although_the_split_cannot_be_ended(
 ) -> None:
     started(control)
     (mlruns / "mlflow.db").write_bytes(b"no database" * 100)
+    assert control("--disable", "--dry-run").exit_code == 0
     result = control("--disable")
     assert result.exit_code == 0
     assert "it was not ended" in result.stderr

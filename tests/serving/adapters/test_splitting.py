@@ -272,6 +272,23 @@ def test_a_verification_sees_a_split_that_was_altered_behind_the_audit(challenge
     assert sound() == [True]
 
 
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_verification_sees_a_split_that_was_ended_or_removed_behind_the_audit(
+    challenged: AdapterRegistry, *, removed: bool
+) -> None:
+    began = start(challenged)
+    with challenged.writing():
+        ended = began.ended(began.started_at, by="nobody", why="nothing").to_json()
+        challenged.set_model_tag(NAME, SPLIT_TAG, "" if removed else ended)
+    (found,) = (item for item in inspect_registry(challenged) if item.question == "split")
+    assert found.sound is False
+    with challenged.writing():
+        challenged.set_model_tag(NAME, SPLIT_TAG, began.to_json())
+    stop(challenged, began)
+    (found,) = (item for item in inspect_registry(challenged) if item.question == "split")
+    assert found.sound is True
+
+
 def test_an_alteration_is_refused_where_the_champion_is_another_one_by_now(
     challenged: AdapterRegistry,
 ) -> None:

@@ -103,6 +103,13 @@ def test_a_finding_says_its_figures() -> None:
     assert said.endswith("margin 2.0 pp")
 
 
+def test_the_shares_of_a_split_have_no_more_error_probability_together_than_the_split() -> None:
+    parts = [Guard(alpha=0.05).at_share(place).alpha for place in range(1_000)]
+    assert sum(parts) <= 0.05
+    assert sum(parts[:20]) > 0.045
+    assert min(parts[:3]) > 0.004
+
+
 @pytest.mark.parametrize(
     "wrong", [{"alpha": 0}, {"alpha": 1}, {"failed": -0.1}, {"slow": 1.0}, {"slow_s": 0}]
 )

@@ -1,5 +1,7 @@
 """What a call of an arm leaves: its label everywhere, and its outcome for the guardrail."""
 
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,8 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from serving.arms.guardrail import Guard, Harm
+from serving.arms.guardrail import Guard, Harm, Tally, harmful
+from serving.arms.sequential import Counts
 from serving.arms.split import Arm, Share, Split
+from serving.call import arm_guard
+from serving.call.arm_guard import CallArms
 from serving.call.arms import InArm, outcome_of, thought_s
 from serving.call.live_news import LiveNews
 from serving.call.live_state import LiveSnapshot, snapshot_of
@@ -156,6 +161,62 @@ def test_a_server_that_starts_later_comes_to_the_same_counts(records: CallStore)
     assert trials(late) == (15, 15)
 
 
+def test_a_server_whose_clock_is_ahead_does_not_hide_the_calls_of_the_others(records: CallStore) -> None:
+    tally, days_ahead = SplitTally(SPLIT, records), (datetime.now(UTC) - BEGAN).total_seconds() + 2 * 86_400
+    saved(records, 1, after_s=days_ahead)
+    tally.update()
+    for number in range(2, 12):
+        saved(records, number, after_s=days_ahead - 2 * 86_400 + number)
+    tally.update()
+    assert trials(tally) == (5, 6)
+
+
+def under_two_shares(records: CallStore, *, later: dict[Arm, Decision]) -> SplitTally:
+    """45 good calls of the champion and 5 of the challenger; then, at a larger share, 15 and 40 others."""
+    grown = SPLIT.altered(80, BEGAN + timedelta(days=7))
+    for share, sizes in zip(grown.shares, ((45, 5), (15, 40)), strict=True):
+        for arm, size in zip(Arm, sizes, strict=True):
+            for number in range(size):
+                name = f"{share.percent}{arm.value}{number}"
+                decision = later[arm] if share is grown.shares[1] else Decision.ANSWER
+                record = replace(
+                    call(name, 0), started_at=share.since + timedelta(hours=1), arm=arm.value, split=SPLIT.id,
+                    ended_at=share.since + timedelta(hours=1, seconds=number), caller_key=name,
+                    turns=(a_good_turn(call_id=name, decision=decision),),
+                )  # fmt: skip
+                records.save(record)
+    tally = SplitTally(grown, records)
+    tally.update()
+    return tally
+
+
+def test_a_bad_week_after_the_share_grew_is_not_taken_for_the_challengers_harm(records: CallStore) -> None:
+    tally = under_two_shares(records, later=dict.fromkeys(Arm, Decision.APOLOGY))
+    assert trials(tally) == (15, 40)
+    assert not tally.harmful()
+    assert not any(finding.broken for finding in tally.findings())
+    failed = {Harm.FAILED: Counts(15, 60)}, {Harm.FAILED: Counts(40, 45)}
+    assert harmful(Tally(*failed), GUARD)  # what adding up the shares would have said
+
+
+def test_harm_under_the_newest_share_is_found_and_shown_alone(records: CallStore) -> None:
+    later = {Arm.CHAMPION: Decision.ANSWER, Arm.CHALLENGER: Decision.APOLOGY}
+    tally = under_two_shares(records, later=later)
+    assert tally.harmful()
+    found = next(finding for finding in tally.findings() if finding.broken and finding.harm is Harm.FAILED)
+    assert (found.challenger, found.champion) == (Counts(40, 40), Counts(0, 15))
+
+
+def test_harm_under_an_earlier_share_is_shown_where_the_newest_has_none(records: CallStore) -> None:
+    late = SPLIT.altered(80, BEGAN + timedelta(days=7)).altered(90, BEGAN + timedelta(days=30))
+    under_two_shares(records, later={Arm.CHAMPION: Decision.ANSWER, Arm.CHALLENGER: Decision.APOLOGY})
+    tally = SplitTally(late, records)
+    tally.update()
+    assert trials(tally) == (0, 0)
+    assert tally.harmful()
+    assert any(finding.broken for finding in tally.findings())
+
+
 def test_a_caller_counts_once_however_often_the_call_is_repeated(records: CallStore) -> None:
     for number in range(1, 20, 2):
         saved(records, number, caller="the same", after_s=number)
@@ -164,9 +225,58 @@ def test_a_caller_counts_once_however_often_the_call_is_repeated(records: CallSt
     assert trials(tally) == (0, 1)
 
 
+def test_a_lost_call_hides_no_later_call_of_its_caller_from_a_server_that_starts_anew(
+    records: CallStore,
+) -> None:
+    early = SplitTally(SPLIT, records)
+    later = saved(records, 1, caller="the same", after_s=20_000)
+    early.update()
+    turn_of_lost = a_good_turn(call_id="z" * 32)
+    records.save(
+        replace(later, call_id="z" * 32, ended_at=BEGAN, ending=Ending.LOST, turns=(turn_of_lost,))
+    )  # ended as lost long after its last turn
+    early.update()
+    late = SplitTally(SPLIT, records)
+    late.update()
+    assert trials(early) == trials(late) == (0, 1)
+
+
 def test_calls_of_another_split_and_calls_in_progress_are_not_counted(records: CallStore) -> None:
     records.save(replace(saved(records, 1), call_id="x" * 32, split="another", turns=()))
     records.begin(replace(call("y" * 32, 0), split=SPLIT.id, ended_at=None, ending=None))
     tally = SplitTally(SPLIT, records)
     tally.update()
     assert trials(tally) == (0, 1)
+
+
+def test_a_split_that_cannot_be_followed_for_whatever_reason_is_guarded_all_the_same() -> None:
+    looks: list[str] = []
+
+    def broken() -> None:
+        raise RuntimeError("a bug in a library")
+
+    arms = SimpleNamespace(check=broken)
+    guard = SimpleNamespace(look=lambda: looks.append("looked"))
+    followed = CallArms(arms, guard, poll_s=60.0)  # type: ignore[arg-type]  # as much as it needs
+    followed.start()
+    followed.close()
+    assert looks == ["looked"]
+
+
+def test_a_look_that_hangs_in_the_database_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arm_guard, "_LAST_ROUND_S", 0.05)
+    looks, hangs, answers = iter((False, True)), threading.Event(), threading.Event()
+
+    def look() -> None:
+        if next(looks, False):
+            hangs.set()
+            answers.wait(20.0)
+
+    arms = SimpleNamespace(check=lambda: None)
+    followed = CallArms(arms, SimpleNamespace(look=look), poll_s=0.01)  # type: ignore[arg-type]  # enough
+    followed.start()
+    assert hangs.wait(20.0)
+    began = time.monotonic()
+    followed.close()
+    answers.set()
+    assert time.monotonic() - began < 5.0
