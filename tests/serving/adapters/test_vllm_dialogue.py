@@ -1,7 +1,10 @@
 """From a promotion in the registry to the adapter that a vLLM server answers with, and back."""
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -214,3 +217,54 @@ def test_only_the_newest_folders_are_kept(tmp_path: Path) -> None:
         shared.write(talk_bundle(tmp_path / f"talk-{number}", number), f"{TALK}/{number}")
     left = {int(folder.name.split("-")[3]) for folder in (tmp_path / "shared").iterdir()}
     assert left == set(range(4, 12))
+
+
+def test_servers_that_write_the_same_adapter_at_once_all_have_it_whole(tmp_path: Path) -> None:
+    """A promotion reaches every server of a shared folder within the same second."""
+    bundle = talk_bundle(tmp_path / "talk", 1)
+    begin = threading.Barrier(8)
+
+    def server(_number: int) -> list[str]:
+        begin.wait(10)
+        return [VllmFolder(tmp_path / "shared").write(bundle, f"{TALK}/1").folder for _ in range(5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = {folder for written in pool.map(server, range(8)) for folder in written}
+    (folder,) = folders
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == [Path(folder).name]
+    weights = (bundle / "adapter_model.safetensors").read_bytes()
+    assert (Path(folder) / "adapter_model.safetensors").read_bytes() == weights
+
+
+def test_a_folder_that_is_whole_is_left_alone_and_one_that_was_altered_is_replaced(tmp_path: Path) -> None:
+    """vLLM may be reading it for another server."""
+    bundle, shared = talk_bundle(tmp_path / "talk", 1), VllmFolder(tmp_path / "shared")
+    folder = Path(shared.write(bundle, f"{TALK}/1").folder)
+    before = folder.stat().st_ino
+    shared.write(bundle, f"{TALK}/1")
+    assert folder.stat().st_ino == before
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-2] + b"x\n")
+        shared.write(bundle, f"{TALK}/1")
+        assert (folder / name).read_bytes() == whole
+
+
+def test_a_group_that_may_read_the_folder_later_may_read_what_lies_there_then(tmp_path: Path) -> None:
+    bundle, shared = talk_bundle(tmp_path / "talk", 1), VllmFolder(tmp_path / "shared")
+    folder = Path(shared.write(bundle, f"{TALK}/1").folder)
+    (tmp_path / "shared").chmod(0o750)
+    shared.write(bundle, f"{TALK}/1")
+    assert [path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())] == [0o750, 0o640, 0o640]
+
+
+def test_folders_of_a_model_whose_name_only_begins_alike_are_never_removed(tmp_path: Path) -> None:
+    shared = VllmFolder(tmp_path / "shared")
+    other = tmp_path / "shared" / f"{TALK}-de-1-0123456789ab"
+    other.mkdir(parents=True)
+    (other / "adapter_model.safetensors").write_bytes(b"weights")
+    os.utime(other, (1, 1))
+    bundle = talk_bundle(tmp_path / "talk", 1)
+    for number in range(1, 12):
+        shared.write(bundle, f"{TALK}/{number}")
+    assert other.is_dir()
