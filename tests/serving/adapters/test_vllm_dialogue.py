@@ -14,7 +14,7 @@ from serving.adapters.pin import Reference
 from serving.adapters.promotion import rollback
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.vllm_dialogue import AdaptableVllm, VllmFolder
-from serving.errors import IntegrityError, UnavailableError
+from serving.errors import EngineError, IntegrityError, UnavailableError
 from serving.language.chat_http import Limits
 from serving.language.protocols import Llm, LlmRequest, Message, TextDelta
 from serving.language.vllm import VllmServer
@@ -172,6 +172,42 @@ def test_a_server_that_is_not_up_yet_is_waited_for_and_its_base_never_speaks_alo
     until(lambda: live.problem == "")
     mark(server, live.current.llm)
     assert server.chats(BASE) == 0
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_that_is_overloaded_at_the_start_is_waited_for_too(
+    status: int, server: VllmLike, promoted: Promote, opened: Opened
+) -> None:
+    """It loads the adapter, and has no room for an answer: a restart at the busiest hour must not fail."""
+    promoted(1)
+    live = opened()
+    server.faults = [Reply(status=status, body=b"{}")]
+    live.start()
+    assert (live.current.version, "does not answer" in live.problem) == ("", True)
+    assert live.check()
+    assert (live.current.version, live.problem) == (f"{TALK}/1", "")
+
+
+def test_a_server_that_is_overloaded_at_the_start_speaks_with_the_last_good_adapter_if_that_answers(
+    server: VllmLike, promoted: Promote, opened: Opened
+) -> None:
+    promoted(1)
+    opened().start()
+    promoted(2)
+    live = opened()
+    server.faults = [Reply(status=500, body=b"{}")]
+    assert live.start().current.version == f"{TALK}/1"
+    assert live.check()
+    assert live.current.version == f"{TALK}/2"
+
+
+def test_a_server_that_cannot_take_tool_calls_at_all_is_said_at_the_start(
+    server: VllmLike, promoted: Promote, opened: Opened
+) -> None:
+    promoted(1)
+    server.faults = [Reply(status=400, body=b"{}")]
+    with pytest.raises(EngineError, match="--tool-call-parser"):
+        opened().start()
 
 
 def test_an_altered_adapter_never_reaches_the_server(
