@@ -275,3 +275,11 @@ def test_a_load_that_takes_too_long_is_given_up_in_time(tmp_path: Path) -> None:
 def test_a_list_of_models_that_is_none_is_an_error() -> None:
     with pytest.raises(ServerAwayError):
         VllmServer("http://127.0.0.1:1").models()
+
+
+@pytest.mark.parametrize("key", ["sk-schlüssel", "sk-two\nlines", "sk-\x7f"])
+def test_a_key_that_no_header_can_hold_is_refused_at_once_and_not_shown(key: str) -> None:
+    """Such as one read from a file with two lines; the network is not to blame for it."""
+    with pytest.raises(InvalidInputError, match="VOICEBOT_VLLM_API_KEY") as caught:
+        VllmServer("http://127.0.0.1:1", key)
+    assert "sk-" not in "".join(traceback.format_exception(caught.value))
