@@ -107,15 +107,15 @@ class VllmFolder:
             _open_to_group(place, shared=shared)
             with contextlib.suppress(PermissionError):  # made by the user of another server
                 os.utime(place)
-            self._prune(name)
+            self._prune(name, keep=served)
         return AdapterFolder(served, label, f"{self._seen_as}/{served}")
 
-    def _prune(self, name: str) -> None:
+    def _prune(self, name: str, keep: str) -> None:
         """Keep the newest folders of a model: a server that was restarted may ask for those in use again."""
         ours = re.compile(rf"{re.escape(name)}-\d+-[0-9a-f]{{12}}")  # and not those of NAME-b
         found = [folder for folder in self._folder.iterdir() if ours.fullmatch(folder.name)]
         found.sort(key=_last_used, reverse=True)
-        for folder in found[_KEPT_FOLDERS:]:
+        for folder in (folder for folder in found[_KEPT_FOLDERS:] if folder.name != keep):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -304,3 +304,21 @@ def test_folders_of_a_model_whose_name_only_begins_alike_are_never_removed(tmp_p
     for number in range(1, 12):
         shared.write(bundle, f"{TALK}/{number}")
     assert other.is_dir()
+
+
+def test_an_adapter_that_another_user_s_server_wrote_long_ago_is_not_removed_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = VllmFolder(tmp_path / "shared")
+    bundle = talk_bundle(tmp_path / "talk", 1)
+    first = Path(shared.write(bundle, f"{TALK}/1").folder)
+    for number in range(2, 9):
+        shared.write(bundle, f"{TALK}/{number}")
+    (tmp_path / "shared" / f"{TALK}-9-0123456789ab").mkdir()
+
+    def not_ours(_path: Path) -> None:
+        raise PermissionError("Operation not permitted")
+
+    os.utime(first, (1, 1))
+    monkeypatch.setattr("serving.adapters.vllm_dialogue.os.utime", not_ours)
+    assert Path(shared.write(bundle, f"{TALK}/1").folder).is_dir()
