@@ -36,26 +36,28 @@ class DialogueJudge:
 
     Args:
         settings: the installation.
-        base: model folder; default: the setting `local_llm`.
+        base: model folder; default: the setting `local_llm`. A decision that stands needs none.
 
     Raises:
-        MissingError: no base is named.
         InvalidInputError: the dialogues cannot be read.
     """
 
     def __init__(self, settings: Settings, base: Path | None = None) -> None:
-        folder = base or settings.local_llm
-        if folder is None:
-            raise MissingError(
-                "A dialogue adapter is judged on its base, and no language model is configured.",
-                advice="Set VOICEBOT_LOCAL_LLM to the folder of the base that it was trained on.",
-            )
-        self._settings, self._base = settings, folder
+        self._settings, self._base = settings, base or settings.local_llm
         self._test = TestDialogues.of(settings.data)
         self.test_sha256 = self._test.sha256
 
     def judge(self, case: Case) -> Judged:
-        """See `flows.judging.Judge`."""
+        """See `flows.judging.Judge`.
+
+        Raises:
+            MissingError: no base is named.
+        """
+        if self._base is None:
+            raise MissingError(
+                "A dialogue adapter is judged on its base, and no language model is configured.",
+                advice="Set VOICEBOT_LOCAL_LLM to the folder of the base that it was trained on.",
+            )
         from serving.language.local_llm import LocalLlm
 
         settings = self._settings

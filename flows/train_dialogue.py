@@ -82,7 +82,8 @@ class DialogueInputs:
         base_sha256: its weights on disk.
         data_sha256: the dialogues' file.
         learned: dialogues of the training split.
-        key: names the work folder: same base, data, recipe and name, same key, so that a rerun resumes.
+        key: names the work folder: same base, tokenizer, rules, data, recipe and name, same key, so that a
+            rerun resumes.
     """
 
     base: Path
@@ -127,7 +128,9 @@ def prepare_dialogues(request: DialogueTrainRequest) -> DialogueInputs:
         MissingError: no base is named, or it is not to be had.
         InvalidInputError: recipe, base or dialogues cannot be used.
     """
-    from serving.language.dialogue_adapter import weights_sha256
+    from evaluation.dialogues import BANK
+    from serving.language.dialogue_adapter import BaseIdentity
+    from serving.language.prompt import prompt_sha256
     from training.dialogue.base import base_folder
     from training.dialogue.bundle import base_name
     from training.dialogue.check import DIALOGUES_FILE
@@ -143,11 +146,14 @@ def prepare_dialogues(request: DialogueTrainRequest) -> DialogueInputs:
     assert base is not None
     learned, _ = chosen.rows(settings.data)
     data = hashlib.sha256((settings.data / "tool_calls" / DIALOGUES_FILE).read_bytes()).hexdigest()
-    weights = weights_sha256(base)
-    parts = [weights, data, config.to_dict(), sorted(chosen.tools), chosen.limit, chosen.name]
+    identity = BaseIdentity.of(base)
+    # Whatever a finished bundle must agree with: one of another tokenizer would be refused by every server.
+    model = [identity.weights_sha256, identity.tokenizer_sha256, prompt_sha256(BANK)]
+    parts = [*model, data, config.to_dict(), sorted(chosen.tools), chosen.limit, chosen.name]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-    report("dialogues", 1, 1, f"{len(learned)} to learn, base {base_name(base)}")
-    return DialogueInputs(base, base_name(base), weights, data, len(learned), f"dialogue-{key}")
+    name = base_name(base)
+    report("dialogues", 1, 1, f"{len(learned)} to learn, base {name}")
+    return DialogueInputs(base, name, identity.weights_sha256, data, len(learned), f"dialogue-{key}")
 
 
 @task(cache_policy=NO_CACHE)

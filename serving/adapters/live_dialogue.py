@@ -25,7 +25,7 @@ from serving.adapters.loader import LocalCopy, last_good, local_copy, remember_g
 from serving.adapters.pin import Reference
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.vllm_dialogue import AwaitedLlm, TidyLlm, adaptable
-from serving.errors import InvalidInputError, MissingError, UnavailableError, VoicebotError
+from serving.errors import EngineError, InvalidInputError, MissingError, UnavailableError, VoicebotError
 from serving.language.protocols import Llm
 from serving.language.vllm import ServerAwayError
 
@@ -158,8 +158,8 @@ class LiveDialogue:
     def start(self) -> Self:
         """Load what shall serve, or the last good copy where that fails, and begin to watch.
 
-        An engine on another machine that does not answer yet is no reason not to start: it is tried again,
-        and until then nobody speaks with its base alone.
+        An engine on another machine that does not answer yet, or is too busy, is no reason not to start: it
+        is tried again, and until then nobody speaks with its base alone.
 
         Raises:
             MissingError: the adapter that the settings name was never registered or promoted.
@@ -215,11 +215,18 @@ class LiveDialogue:
             if copied is None or copied.name != self._reference.name:
                 raise error
             served = self._built(copied, None)
-        except ServerAwayError as away:
+        except (ServerAwayError, EngineError) as away:
+            if not self._may_come(away):
+                raise
             logger.warning("the language model answers nothing until its adapter is loaded: {}", away)
             return ServedDialogue(AwaitedLlm(self._engine.info))
         logger.warning("the language model speaks with the last good {}: {}", copied.label, error)
         return served
+
+    def _may_come(self, error: VoicebotError) -> bool:
+        """Whether an engine on another machine is only not up yet, or too busy to answer."""
+        busy = isinstance(self._engine, TidyLlm) and isinstance(error, EngineError) and error.retryable
+        return isinstance(error, ServerAwayError) or busy
 
     def _wanted(self) -> int:
         reference = self._reference

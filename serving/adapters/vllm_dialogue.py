@@ -4,16 +4,21 @@ The server may run as another user, in another container or on another machine, 
 another path. What lies there is what `adapter-control export --form vllm` writes.
 """
 
+import contextlib
+import hashlib
+import json
+import os
+import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from loguru import logger
 
 from serving.adapters.export import vllm_config, write_for_vllm
-from serving.adapters.manifest import ADAPTER_FILE, verify
+from serving.adapters.manifest import ADAPTER_CONFIG_FILE, ADAPTER_FILE, FileRecord, verify
 from serving.adapters.versions import identity
 from serving.errors import UnavailableError, VoicebotError
 from serving.files import PRIVATE_FILE, PRIVATE_FOLDER, new_folder, writing_to
@@ -72,7 +77,7 @@ class VllmFolder:
         self._seen_as = seen_as.rstrip("/") or str(self._folder)
 
     def write(self, bundle: Path, label: str) -> AdapterFolder:
-        """Write a verified bundle in vLLM's layout; what stood under its name is replaced as a whole.
+        """Write a verified bundle in vLLM's layout, unless it lies there: another server may have it in use.
 
         Args:
             bundle: a sealed bundle of kind `dialogue`.
@@ -83,25 +88,62 @@ class VllmFolder:
             UnavailableError: the folder cannot be written.
         """
         name, _, number = label.partition("/")
-        served = identity(name, int(number), verify(bundle).sha256)
+        manifest = verify(bundle)
+        served = identity(name, int(number), manifest.sha256)
         config, _rank = vllm_config(bundle, label)
+        place, weights = self._folder / served, manifest.files[ADAPTER_FILE]
         with writing_to(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-            shared = self._folder.stat().st_mode & stat.S_IRGRP
-            with new_folder(self._folder / served, replace=True) as made:
-                write_for_vllm(bundle, made, config)
-                for path in made.iterdir():
-                    path.chmod(0o640 if shared else PRIVATE_FILE)
-                made.chmod(0o750 if shared else PRIVATE_FOLDER)
-            self._prune(name)
+            shared = bool(self._folder.stat().st_mode & stat.S_IRGRP)
+            altered = place.exists()  # before it is read: what appears afterwards is another server's
+            if not _holds(place, config, weights):
+                try:
+                    with new_folder(place, replace=altered) as made:
+                        write_for_vllm(bundle, made, config)
+                        _open_to_group(made, shared=shared)
+                except (FileExistsError, FileNotFoundError) as error:  # another server writes the same
+                    if not _holds(place, config, weights):
+                        raise UnavailableError(f"{place} changed while it was written.") from error
+            _open_to_group(place, shared=shared)
+            with contextlib.suppress(PermissionError):  # made by the user of another server
+                os.utime(place)
+            self._prune(name, keep=served)
         return AdapterFolder(served, label, f"{self._seen_as}/{served}")
 
-    def _prune(self, name: str) -> None:
+    def _prune(self, name: str, keep: str) -> None:
         """Keep the newest folders of a model: a server that was restarted may ask for those in use again."""
-        found = [path.parent for path in self._folder.glob(f"{name}-*/{ADAPTER_FILE}")]
-        found.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-        for folder in found[_KEPT_FOLDERS:]:
+        ours = re.compile(rf"{re.escape(name)}-\d+-[0-9a-f]{{12}}")  # and not those of NAME-b
+        found = [folder for folder in self._folder.iterdir() if ours.fullmatch(folder.name)]
+        found.sort(key=_last_used, reverse=True)
+        for folder in (folder for folder in found[_KEPT_FOLDERS:] if folder.name != keep):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _holds(place: Path, config: Mapping[str, object], weights: FileRecord) -> bool:
+    """Whether a folder holds exactly this configuration and these weights."""
+    try:
+        written = json.loads((place / ADAPTER_CONFIG_FILE).read_text(encoding="utf-8"))
+        with (place / ADAPTER_FILE).open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    except (OSError, ValueError, RecursionError):
+        return False
+    return written == config and digest == weights.sha256
+
+
+def _open_to_group(folder: Path, *, shared: bool) -> None:
+    """Give an adapter's files the rights that its group shall have."""
+    wanted = [(path, 0o640 if shared else PRIVATE_FILE) for path in folder.iterdir()]
+    for path, mode in (*wanted, (folder, 0o750 if shared else PRIVATE_FOLDER)):
+        if stat.S_IMODE(path.stat().st_mode) & 0o777 != mode:
+            path.chmod(mode)
+
+
+def _last_used(folder: Path) -> float:
+    """When a folder was written or asked for last, in seconds; 0 where another server has just removed it."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 class AdaptableVllm:

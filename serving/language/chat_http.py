@@ -205,13 +205,14 @@ def until(deadline: float, response: StreamedResponse) -> Iterator[StreamedRespo
     """
     watchdog = threading.Timer(max(deadline - time.monotonic(), 0), _break_off, (response,))
     watchdog.daemon = True
-    watchdog.start()
     try:
+        watchdog.start()
         yield response
     finally:
         watchdog.cancel()
         response.close()
-        watchdog.join()
+        if watchdog.ident is not None:  # it could be started
+            watchdog.join()
 
 
 def server_address(url: str, setting: str) -> str:

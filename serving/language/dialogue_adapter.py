@@ -7,9 +7,10 @@ known answers right after training; whoever loads it asks again. Nothing here tr
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +38,7 @@ _PROBES = (
     ("What would a loan cost me?", "How much would you like to borrow?"),
     ("Thank you, goodbye.", "Thank you for calling. Goodbye."),
 )
+_MOST_PROBES = 64
 TOLERANCE: Mapping[str, float] = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.05, "nf4": 0.05}
 """Largest difference of a known answer's loss (nats per token) after loading, by precision: rounding on
 another machine stays far below it."""
@@ -97,11 +99,29 @@ class DialogueFacts:
                 raise ValueError(f"schema {SCHEMA} is expected")
             fields["tools"] = tuple(str(name) for name in fields["tools"])
             fields["probes"] = tuple(DialogueProbe(**probe) for probe in fields["probes"])
+            _require_sound(fields)
             return cls(**fields)
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise IntegrityError(
                 f"{DIALOGUE_FILE} of the adapter cannot be used: {error}.", advice=_TRAIN_AGAIN
             ) from error
+
+
+def _require_sound(fields: Mapping[str, Any]) -> None:
+    """Refuse fields that are not what they must be; without a known answer nothing could be asked again.
+
+    Raises:
+        ValueError: one is not.
+    """
+    names = ("base", "weights_sha256", "tokenizer_sha256", "prompt_sha256", "precision")
+    if wrong := [name for name in names if not isinstance(fields.get(name), str)]:
+        raise ValueError(f"{wrong[0]} is no text")
+    if not 0 < len(fields["probes"]) <= _MOST_PROBES:
+        raise ValueError(f"it has {len(fields['probes'])} known answers, 1 to {_MOST_PROBES} are expected")
+    for question, answer, loss in map(astuple, fields["probes"]):
+        spoken = all(isinstance(text, str) and text for text in (question, answer))
+        if not spoken or not isinstance(loss, int | float) or not math.isfinite(loss):
+            raise ValueError("a known answer is not two texts and a finite loss")
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ class VllmServer:
         api_key: what it was started with (`--api-key`); empty for none.
 
     Raises:
-        InvalidInputError: `url` is no http address, or holds a password.
+        InvalidInputError: `url` is no http address, or holds a password; no header can hold `api_key`.
     """
 
     def __init__(self, url: str, api_key: str = "") -> None:
@@ -111,6 +111,11 @@ class VllmServer:
         if urlsplit(url).username or urlsplit(url).password:
             raise InvalidInputError(
                 "vllm_url holds a user or password.", advice="Give a key with VOICEBOT_VLLM_API_KEY."
+            )
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise InvalidInputError(
+                "The vLLM server's API key holds a line break or a letter that no HTTP header can.",
+                advice=_KEY,
             )
         self.host = host_of(self._address)
         self._http = httpx.Client(

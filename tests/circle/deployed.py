@@ -4,6 +4,7 @@ Prefect's and MLflow's databases are PostgreSQL's where this machine has one, as
 machines; otherwise SQLite's.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -93,6 +94,23 @@ class Deployed:
         """Runs of a deployment."""
         wanted = {"deployment_id": {"any_": [deployment]}} | matching
         return list(self.ask("flow_runs/filter", {"flow_runs": wanted}))
+
+    def scheduled(self, deployment: str) -> list[dict[str, Any]]:
+        """Runs that a schedule has made and that have not begun."""
+        waiting = self.runs_of(deployment, state={"type": {"any_": ["SCHEDULED"]}})
+        return [run for run in waiting if run["auto_scheduled"]]
+
+    @contextlib.contextmanager
+    def without_schedules(self) -> Iterator[None]:
+        """No run by a schedule meanwhile: at its hour one would take a deployment's only slot from a test."""
+        deployments = [item["id"] for item in self.deployments().values()]
+        for deployment in deployments:
+            self.ask(f"deployments/{deployment}/pause_deployment")
+        try:
+            yield
+        finally:
+            for deployment in deployments:
+                self.ask(f"deployments/{deployment}/resume_deployment")
 
     def triggered(self, deployment: str) -> str:
         """The run of a deployment that no schedule made, as soon as there is one."""

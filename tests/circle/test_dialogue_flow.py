@@ -1,5 +1,6 @@
 """The flow train-dialogue and the promotion of what it made: a tiny random base, a handful of dialogues."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,28 @@ def test_a_run_that_ended_before_its_registration_is_not_trained_again(
     monkeypatch.setattr("training.dialogue.bundle.train_dialogue_adapter", fail)
     assert train_dialogue(request).version == known + 1
     assert not list((at_home.home / "training").glob("dialogue-*"))
+
+
+def test_a_run_is_taken_up_only_with_the_same_weights_tokenizer_and_rules(
+    parts: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle that was finished for another tokenizer would be registered, and refused for ever after."""
+    from flows.train_dialogue import DialogueTrainRequest, prepare_dialogues
+
+    data, base = parts
+    monkeypatch.setenv("VOICEBOT_DATA_DIR", str(data))
+    other = tmp_path / "base"
+    shutil.copytree(base, other)
+
+    def key(model: Path) -> str:
+        return prepare_dialogues.fn(DialogueTrainRequest(model=str(model), changes=RECIPE)).key
+
+    before = key(base)
+    assert key(other) == before
+    (other / "chat_template.jinja").write_text("{{ messages }}")
+    assert key(other) != before
+    monkeypatch.setattr("serving.language.prompt.prompt_sha256", lambda _bank: "0" * 64)
+    assert key(base) != before
 
 
 def test_a_request_without_a_base_or_with_an_unknown_recipe_starts_nothing(

@@ -1,6 +1,7 @@
 """The vLLM client against a server on a real socket: answers, adapters, all that breaks."""
 
 import contextlib
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -275,3 +276,29 @@ def test_a_load_that_takes_too_long_is_given_up_in_time(tmp_path: Path) -> None:
 def test_a_list_of_models_that_is_none_is_an_error() -> None:
     with pytest.raises(ServerAwayError):
         VllmServer("http://127.0.0.1:1").models()
+
+
+@pytest.mark.parametrize("key", ["sk-schlüssel", "sk-two\nlines", "sk-\x7f"])
+def test_a_key_that_no_header_can_hold_is_refused_at_once_and_not_shown(key: str) -> None:
+    """Such as one read from a file with two lines; the network is not to blame for it."""
+    with pytest.raises(InvalidInputError, match="VOICEBOT_VLLM_API_KEY") as caught:
+        VllmServer("http://127.0.0.1:1", key)
+    assert "sk-" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_where_no_thread_can_be_had_to_watch_an_answer_its_connection_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise each such answer would keep one of the client's connections for good."""
+
+    def no_thread(_timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with VllmLike() as server:
+        llm = engine(server)
+        server.faults = [text_reply("One", "two", hang=True)]
+        with monkeypatch.context() as patch:
+            patch.setattr("serving.language.chat_http.threading.Timer.start", no_thread)
+            assert isinstance(failure(llm), EngineError)
+        assert server.given_up.wait(5)
+        assert spoken(list(llm.stream(REQUEST))) == "base " * 12

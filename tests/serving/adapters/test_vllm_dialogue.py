@@ -1,7 +1,10 @@
 """From a promotion in the registry to the adapter that a vLLM server answers with, and back."""
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from serving.adapters.pin import Reference
 from serving.adapters.promotion import rollback
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.vllm_dialogue import AdaptableVllm, VllmFolder
-from serving.errors import IntegrityError, UnavailableError
+from serving.errors import EngineError, IntegrityError, UnavailableError
 from serving.language.chat_http import Limits
 from serving.language.protocols import Llm, LlmRequest, Message, TextDelta
 from serving.language.vllm import VllmServer
@@ -171,6 +174,42 @@ def test_a_server_that_is_not_up_yet_is_waited_for_and_its_base_never_speaks_alo
     assert server.chats(BASE) == 0
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_that_is_overloaded_at_the_start_is_waited_for_too(
+    status: int, server: VllmLike, promoted: Promote, opened: Opened
+) -> None:
+    """It loads the adapter, and has no room for an answer: a restart at the busiest hour must not fail."""
+    promoted(1)
+    live = opened()
+    server.faults = [Reply(status=status, body=b"{}")]
+    live.start()
+    assert (live.current.version, "does not answer" in live.problem) == ("", True)
+    assert live.check()
+    assert (live.current.version, live.problem) == (f"{TALK}/1", "")
+
+
+def test_a_server_that_is_overloaded_at_the_start_speaks_with_the_last_good_adapter_if_that_answers(
+    server: VllmLike, promoted: Promote, opened: Opened
+) -> None:
+    promoted(1)
+    opened().start()
+    promoted(2)
+    live = opened()
+    server.faults = [Reply(status=500, body=b"{}")]
+    assert live.start().current.version == f"{TALK}/1"
+    assert live.check()
+    assert live.current.version == f"{TALK}/2"
+
+
+def test_a_server_that_cannot_take_tool_calls_at_all_is_said_at_the_start(
+    server: VllmLike, promoted: Promote, opened: Opened
+) -> None:
+    promoted(1)
+    server.faults = [Reply(status=400, body=b"{}")]
+    with pytest.raises(EngineError, match="--tool-call-parser"):
+        opened().start()
+
+
 def test_an_altered_adapter_never_reaches_the_server(
     server: VllmLike, promoted: Promote, opened: Opened, registry: AdapterRegistry
 ) -> None:
@@ -214,3 +253,72 @@ def test_only_the_newest_folders_are_kept(tmp_path: Path) -> None:
         shared.write(talk_bundle(tmp_path / f"talk-{number}", number), f"{TALK}/{number}")
     left = {int(folder.name.split("-")[3]) for folder in (tmp_path / "shared").iterdir()}
     assert left == set(range(4, 12))
+
+
+def test_servers_that_write_the_same_adapter_at_once_all_have_it_whole(tmp_path: Path) -> None:
+    """A promotion reaches every server of a shared folder within the same second."""
+    bundle = talk_bundle(tmp_path / "talk", 1)
+    begin = threading.Barrier(8)
+
+    def server(_number: int) -> list[str]:
+        begin.wait(10)
+        return [VllmFolder(tmp_path / "shared").write(bundle, f"{TALK}/1").folder for _ in range(5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = {folder for written in pool.map(server, range(8)) for folder in written}
+    (folder,) = folders
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == [Path(folder).name]
+    weights = (bundle / "adapter_model.safetensors").read_bytes()
+    assert (Path(folder) / "adapter_model.safetensors").read_bytes() == weights
+
+
+def test_a_folder_that_is_whole_is_left_alone_and_one_that_was_altered_is_replaced(tmp_path: Path) -> None:
+    """vLLM may be reading it for another server."""
+    bundle, shared = talk_bundle(tmp_path / "talk", 1), VllmFolder(tmp_path / "shared")
+    folder = Path(shared.write(bundle, f"{TALK}/1").folder)
+    before = folder.stat().st_ino
+    shared.write(bundle, f"{TALK}/1")
+    assert folder.stat().st_ino == before
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-2] + b"x\n")
+        shared.write(bundle, f"{TALK}/1")
+        assert (folder / name).read_bytes() == whole
+
+
+def test_a_group_that_may_read_the_folder_later_may_read_what_lies_there_then(tmp_path: Path) -> None:
+    bundle, shared = talk_bundle(tmp_path / "talk", 1), VllmFolder(tmp_path / "shared")
+    folder = Path(shared.write(bundle, f"{TALK}/1").folder)
+    (tmp_path / "shared").chmod(0o750)
+    shared.write(bundle, f"{TALK}/1")
+    assert [path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())] == [0o750, 0o640, 0o640]
+
+
+def test_folders_of_a_model_whose_name_only_begins_alike_are_never_removed(tmp_path: Path) -> None:
+    shared = VllmFolder(tmp_path / "shared")
+    other = tmp_path / "shared" / f"{TALK}-de-1-0123456789ab"
+    other.mkdir(parents=True)
+    (other / "adapter_model.safetensors").write_bytes(b"weights")
+    os.utime(other, (1, 1))
+    bundle = talk_bundle(tmp_path / "talk", 1)
+    for number in range(1, 12):
+        shared.write(bundle, f"{TALK}/{number}")
+    assert other.is_dir()
+
+
+def test_an_adapter_that_another_user_s_server_wrote_long_ago_is_not_removed_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = VllmFolder(tmp_path / "shared")
+    bundle = talk_bundle(tmp_path / "talk", 1)
+    first = Path(shared.write(bundle, f"{TALK}/1").folder)
+    for number in range(2, 9):
+        shared.write(bundle, f"{TALK}/{number}")
+    (tmp_path / "shared" / f"{TALK}-9-0123456789ab").mkdir()
+
+    def not_ours(_path: Path) -> None:
+        raise PermissionError("Operation not permitted")
+
+    os.utime(first, (1, 1))
+    monkeypatch.setattr("serving.adapters.vllm_dialogue.os.utime", not_ours)
+    assert Path(shared.write(bundle, f"{TALK}/1").folder).is_dir()
