@@ -18,6 +18,10 @@ SIGNATURE_HEADER = "x-twilio-signature"
 _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _CALLER = re.compile(r"[0-9A-Za-z+@._:-]{1,64}")
 """A number, a SIP address, or a word such as `anonymous`."""
+_WITHHELD = frozenset({"anonymous", "blocked", "private", "restricted", "unavailable", "unknown"})
+"""What networks put where a caller hides the number."""
+_KEYPAD = str.maketrans("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999")
+"""Twilio writes those words as numbers, too: +266696687 is `anonymous` on a telephone's keys."""
 
 Form = Mapping[str, list[str]]
 
@@ -64,9 +68,15 @@ def _forms_of(address: str) -> Iterator[str]:
 
 
 def caller_of(form: Form) -> str:
-    """The caller's number as Twilio names it; empty where it is none that could be passed on."""
+    """The caller's number as Twilio names it; empty where it is withheld, or none that could be passed on."""
     number = next(iter(form.get("From", ())), "").strip()
-    return number if _CALLER.fullmatch(number) else ""
+    return number if _CALLER.fullmatch(number) and not _withheld(number) else ""
+
+
+def _withheld(number: str) -> bool:
+    """Whether it says that there is none: else all who hide theirs were one caller, on record and in a split."""
+    name = number.lower().removeprefix("sip:").partition("@")[0].removeprefix("+")
+    return name in _WITHHELD or name in {word.translate(_KEYPAD) for word in _WITHHELD}
 
 
 def connect(stream: str, then: str, caller: str) -> str:

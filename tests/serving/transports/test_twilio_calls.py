@@ -137,6 +137,15 @@ def test_a_number_that_is_none_is_not_passed_on(server: Served, number: str) -> 
     assert [item.tag for item in response.iter()] == ["Response", "Connect", "Stream"]
 
 
+@pytest.mark.parametrize(
+    "number",
+    ["anonymous", "Anonymous", "+266696687", "sip:anonymous@anonymous.invalid", "+7378742833", "+86282452253"],
+)
+def test_callers_who_hide_their_numbers_are_not_one_caller(server: Served, number: str) -> None:
+    response = ET.fromstring(ask(server, "/twilio/voice", FORM | {"From": number}).text)
+    assert [item.tag for item in response.iter()] == ["Response", "Connect", "Stream"]
+
+
 def test_a_request_that_twilio_did_not_sign_gets_no_call(server: Served) -> None:
     signed = signature(TOKEN, f"{PUBLIC}/twilio/voice", {name: [value] for name, value in FORM.items()})
     other = FORM | {"From": "+15550100666"}
