@@ -74,7 +74,7 @@ def caller_of(form: Form) -> str:
 
 
 def _withheld(number: str) -> bool:
-    """Whether it says that there is none: else all who hide theirs were one caller, on record and in a split."""
+    """Whether it says that there is none: else all who hide theirs were one caller."""
     name = number.lower().removeprefix("sip:").partition("@")[0].removeprefix("+")
     return name in _WITHHELD or name in {word.translate(_KEYPAD) for word in _WITHHELD}
 
