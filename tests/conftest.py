@@ -21,6 +21,15 @@ pytest_plugins = ("tests.circle.fixtures", "tests.circle.deployed")
 TESTS = Path(__file__).parent
 REAL_TIME = {"benchmarks", "circle", "page", "scenarios", "test_adapter_approval.py"}
 """Folders and files of tests that train, keep a browser or a Prefect server, or run calls in real time."""
+OWN_FLOWS = {
+    "test_adapter_approval.py",
+    "test_data_report.py",
+    "test_deployments.py",
+    "test_dialogue_flow.py",
+    "test_flow_errors.py",
+    "test_sweep_flow.py",
+}
+"""Those of them that need neither the trained circle nor a moment's answer: Prefect, with data of their own."""
 
 TODAY = date(2026, 11, 20)
 """A day on which every rate and wording of the project's data is in force."""
@@ -37,23 +46,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Load
     """What works in real time shares one process and goes first; of the rest each file goes by itself.
 
     Two browsers, or two trainings, at once on two cores would measure each other. The circle is trained once.
+    Flows with data of their own share a process, too, and go last: so two processes end at about one time.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class RealTimeTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "real time" if _in_real_time(nodeid) else nodeid.split("::", 1)[0]
+            file = nodeid.split("::", 1)[0]
+            return {0: "real time", 2: "own flows"}.get(_turn(nodeid), file)
 
     return RealTimeTogether(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In this order, for the scheduler above."""
-    items.sort(key=lambda item: not _in_real_time(item.nodeid))
+    items.sort(key=lambda item: _turn(item.nodeid))
 
 
-def _in_real_time(nodeid: str) -> bool:
-    return not REAL_TIME.isdisjoint(nodeid.split("::", 1)[0].split("/"))
+def _turn(nodeid: str) -> int:
+    """When a test goes: 0 first, 2 last."""
+    parts = nodeid.split("::", 1)[0].split("/")
+    if parts[-1] in OWN_FLOWS:
+        return 2
+    return 1 if REAL_TIME.isdisjoint(parts) else 0
 
 
 @pytest.fixture(autouse=True)
