@@ -29,7 +29,7 @@ OWN_FLOWS = {
     "test_flow_errors.py",
     "test_sweep_flow.py",
 }
-"""Those of them that need neither the trained circle nor a moment's answer: Prefect, with data of their own."""
+"""Those of them that need neither the trained circle nor a quick answer: Prefect, with data of their own."""
 
 TODAY = date(2026, 11, 20)
 """A day on which every rate and wording of the project's data is in force."""
