@@ -18,9 +18,9 @@ from flows.judging import judge_version
 from flows.progress import report
 from flows.tracking import Experiment, tracked_run
 from flows.training_inputs import OWN_MODEL, TrainRequest, repetitions, require_served, training_inputs
-from flows.work_folder import work_folder
+from flows.work_folder import trained_before, work_folder
 from serving.adapters.audit import operator_name
-from serving.errors import IntegrityError, InvalidInputError, MissingError
+from serving.errors import InvalidInputError
 from serving.settings import Settings
 
 NOISE_FILE = "label_noise.csv"
@@ -125,7 +125,7 @@ def train_bundle(request: TrainRequest, work: Path) -> Path:
 
     folder = work / "bundle"
     encoder, splits, config = training_inputs(request)
-    if _trained_before(folder, encoder.base_sha256):
+    if trained_before(folder, base_sha256=encoder.base_sha256):
         return folder
 
     def show(progress: Progress) -> None:
@@ -156,21 +156,6 @@ def train_bundle(request: TrainRequest, work: Path) -> Path:
     if run.trained.resumed_at:
         report("checkpoint", 1, 1, f"went on after step {run.trained.resumed_at}")
     return folder
-
-
-def _trained_before(bundle: Path, base_sha256: str) -> bool:
-    """Whether a sound bundle lies there: trained, but the process ended before it was registered."""
-    from serving.adapters.manifest import verify
-    from training.checkpoint import set_aside
-
-    if not bundle.exists():
-        return False
-    try:
-        verify(bundle, base_sha256=base_sha256)
-    except (IntegrityError, MissingError) as error:
-        report("bundle", 1, 1, f"{set_aside(bundle).name} could not be used: {error.message}")
-        return False
-    return True
 
 
 @task(cache_policy=NO_CACHE)

@@ -19,11 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from flows.judging import Verdict, judge_version
 from flows.progress import report
 from flows.tracking import Experiment, reopened_run, tracked_run
-from flows.work_folder import work_folder
+from flows.work_folder import trained_before, work_folder
 from serving.adapters.audit import operator_name
 from serving.adapters.kinds import DIALOGUE_NAME
 from serving.adapters.manifest import check_name
-from serving.errors import IntegrityError, MissingError
+from serving.errors import MissingError
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def train_dialogue_bundle(request: DialogueTrainRequest, inputs: DialogueInputs,
     from training.dialogue.bundle import train_dialogue_adapter
 
     folder = work / "bundle"
-    if _trained_before(folder):
+    if trained_before(folder):
         return folder
 
     def show(progress: "Progress") -> None:
@@ -180,21 +180,6 @@ def train_dialogue_bundle(request: DialogueTrainRequest, inputs: DialogueInputs,
         on_progress=show,
     )
     return folder
-
-
-def _trained_before(bundle: Path) -> bool:
-    """Whether a sound bundle lies there: trained, but the process ended before it was registered."""
-    from serving.adapters.manifest import verify
-    from training.checkpoint import set_aside
-
-    if not bundle.exists():
-        return False
-    try:
-        verify(bundle)
-    except (IntegrityError, MissingError) as error:
-        report("bundle", 1, 1, f"{set_aside(bundle).name} could not be used: {error.message}")
-        return False
-    return True
 
 
 @task(cache_policy=NO_CACHE)

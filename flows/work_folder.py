@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from serving.errors import UnavailableError
+from flows.progress import report
+from serving.errors import IntegrityError, MissingError, UnavailableError
 from serving.files import make_folder, writing_to
 
 
@@ -40,6 +41,28 @@ def work_folder(place: Path, key: str) -> Iterator[Path]:
         lock.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def trained_before(bundle: Path, *, base_sha256: str | None = None) -> bool:
+    """Whether a sound bundle lies there: trained, but the process ended before it was registered.
+
+    One that is not sound is set aside.
+
+    Args:
+        bundle: its folder.
+        base_sha256: of the base that it must be for; None asks for none.
+    """
+    from serving.adapters.manifest import verify
+    from training.checkpoint import set_aside
+
+    if not bundle.exists():
+        return False
+    try:
+        verify(bundle, base_sha256=base_sha256)
+    except (IntegrityError, MissingError) as error:
+        report("bundle", 1, 1, f"{set_aside(bundle).name} could not be used: {error.message}")
+        return False
+    return True
 
 
 def _taken(descriptor: int, lock: Path) -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from flows.label_check import check_labels, show_doubts
-from flows.train_adapter import NOISE_FILE, _trained_before, log_runs, prepare_data, train_bundle
+from flows.train_adapter import NOISE_FILE, log_runs, prepare_data, train_bundle
 from flows.training_inputs import OWN_MODEL, TrainRequest, repetitions, training_inputs
-from flows.work_folder import work_folder
+from flows.work_folder import trained_before, work_folder
 from serving.adapters.manifest import verify
 from serving.adapters.registry import AdapterRegistry
 from serving.errors import InvalidInputError, UnavailableError
@@ -167,10 +167,10 @@ def test_a_place_that_is_a_file_is_an_error_that_says_so(tmp_path: Path) -> None
 
 def test_a_damaged_bundle_is_set_aside_and_trained_again(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    assert not _trained_before(bundle, "0" * 64)
+    assert not trained_before(bundle, base_sha256="0" * 64)
     bundle.mkdir()
     (bundle / "manifest.json").write_text("{}")
-    assert not _trained_before(bundle, "0" * 64)
+    assert not trained_before(bundle, base_sha256="0" * 64)
     assert not bundle.exists()
     assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["bundle.aside"]
 
@@ -180,5 +180,5 @@ def test_a_bundle_for_another_base_is_not_taken_for_this_ones(
 ) -> None:
     registered = AdapterRegistry.from_settings(finished_circle.settings).get(OWN_MODEL, 1).bundle
     bundle = Path(shutil.copytree(registered, tmp_path / "bundle"))
-    assert _trained_before(bundle, verify(bundle).provenance.base_sha256)
-    assert not _trained_before(bundle, "0" * 64)
+    assert trained_before(bundle, base_sha256=verify(bundle).provenance.base_sha256)
+    assert not trained_before(bundle, base_sha256="0" * 64)
