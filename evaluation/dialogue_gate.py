@@ -14,12 +14,21 @@ from typing import Any
 import numpy as np
 
 from evaluation.dialogue_evidence import DialogueEvidence, DialoguePolicy, Spoken
-from evaluation.gate import changed_only_adapter, decided, on_same_test_set
+from evaluation.gate_questions import (
+    Comparison,
+    changed_only_adapter,
+    decided,
+    not_below_baseline,
+    not_inferior,
+    on_same_test_set,
+)
 from evaluation.intents import Mask
-from evaluation.power import items_needed, non_inferiority_margin, non_inferiority_power
-from evaluation.statistics import discordance, holm, mcnemar, mcnemar_worse, paired_bootstrap, wilson
+from evaluation.statistics import discordance, holm, mcnemar_worse, wilson
 from evaluation.tool_calls import TurnVerdict
 from serving.adapters.decision import Check, GateDecision
+
+_EXACT = Comparison("exact_call", "Exact calls", "turns", "dialogues", digits=1)
+_RIGHT = Comparison("right", "Right turns", "turns", "dialogues", digits=1)
 
 
 def judge_dialogue(
@@ -85,43 +94,9 @@ def non_inferior(evidence: DialogueEvidence, policy: DialoguePolicy) -> Check:
         return Check("non_inferior", None, "The test dialogues hold no turn that should call.")
     new, old = (spoken.mask(_exact)[wanted] for spoken in (evidence.challenger, evidence.champion))
     clusters = np.array(evidence.dialogues, dtype=object)[wanted]
-    items, table = len(new), discordance(new, old)
-    spread = min(1.0, policy.planned_discordance * policy.design_effect)
-    plan = {"power": policy.power, "level": policy.level}
-    margin = non_inferiority_margin(items, spread, **plan)
-    paired = paired_bootstrap(new, old, clusters=clusters, level=policy.level)
-    p_value = mcnemar(table.gained, table.lost)
-    seen = min(1.0, max(table.rate, 1 / items) * policy.design_effect)
-    shown: dict[str, Any] = {
-        "items": items,
-        "dialogues": paired.interval.items,
-        "exact_call": float(new.mean()),
-        "champion_exact_call": float(old.mean()),
-        "difference": paired.interval.estimate,
-        "interval": [paired.interval.low, paired.interval.high],
-        "lower_bound": paired.lower_bound,
-        "margin": margin,
-        "planned_discordance": policy.planned_discordance,
-        "design_effect": policy.design_effect,
-        "planned_power": policy.power,
-        "gained": table.gained,
-        "lost": table.lost,
-        "power_at_seen_discordance": non_inferiority_power(items, seen, margin),
-        "mcnemar_p": p_value,
-        "better": bool(p_value < 0.05 and table.gained > table.lost),
-        "looks": evidence.looks,
-        "error_after_looks": min(1.0, evidence.looks * (1 - policy.level)),
-    }
-    if margin > policy.max_margin:
-        needed = items_needed(policy.max_margin, spread, **plan)
-        told = f"{items} turns prove too little: the margin would be {margin:.2%}; {needed} are needed."
-        return Check("non_inferior", False, told, shown)
-    told = (
-        f"Exact calls {new.mean():.1%} against {old.mean():.1%}: the {policy.level:.0%} lower bound of the "
-        f"difference is {paired.lower_bound:+.1%}, the margin {-margin:+.1%}"
-        f"{'; better (McNemar p < 0.05)' if shown['better'] else ''}."
+    return not_inferior(
+        _EXACT, new, old, policy, evidence.looks, clusters=clusters, design_effect=policy.design_effect
     )
-    return Check("non_inferior", bool(paired.lower_bound > -margin), told, shown)
 
 
 def invented_numbers(evidence: DialogueEvidence, policy: DialoguePolicy) -> Check:
@@ -177,19 +152,7 @@ def latency(evidence: DialogueEvidence, policy: DialoguePolicy) -> Check:
 def baseline(evidence: DialogueEvidence, _: DialoguePolicy) -> Check:
     """9: over all turns, not below the base without an adapter; LoRA must earn its place."""
     new, base = evidence.challenger.mask(_exact), evidence.base.mask(_exact)
-    table = discordance(new, base)
-    return Check(
-        "baseline",
-        table.gained >= table.lost,
-        f"Right turns {new.mean():.1%}, the base without an adapter {base.mean():.1%}.",
-        {
-            "right": float(new.mean()),
-            "base_right": float(base.mean()),
-            "gained": table.gained,
-            "lost": table.lost,
-            "mcnemar_p": mcnemar(table.gained, table.lost),
-        },
-    )
+    return not_below_baseline(_RIGHT, new, base, "the base without an adapter")
 
 
 DIALOGUE_CHECKS: tuple[Callable[[DialogueEvidence, DialoguePolicy], Check], ...] = (

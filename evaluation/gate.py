@@ -7,16 +7,25 @@ serving stores and promotion requires. Without a champion the comparisons do not
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from evaluation.gate_evidence import CRITICAL_INTENTS, Answers, BundleEvidence, GateEvidence, GatePolicy
+from evaluation.gate_evidence import CRITICAL_INTENTS, Answers, GateEvidence, GatePolicy
+from evaluation.gate_questions import (
+    Comparison,
+    changed_only_adapter,
+    decided,
+    not_below_baseline,
+    not_inferior,
+    on_same_test_set,
+)
 from evaluation.intents import Mask
-from evaluation.power import items_needed, non_inferiority_margin, non_inferiority_power
-from evaluation.statistics import discordance, holm, mcnemar, mcnemar_worse, paired_bootstrap, wilson
-from serving.adapters.decision import NEVER_WAIVED, Check, GateDecision, verdict
-from serving.errors import InvalidInputError
+from evaluation.power import non_inferiority_margin
+from evaluation.statistics import discordance, holm, mcnemar_worse, wilson
+from serving.adapters.decision import Check, GateDecision
+
+_ACCURACY = Comparison("accuracy", "Accuracy")
 
 
 def judge(
@@ -43,57 +52,6 @@ def judge(
     return decided(evidence, checks, dict(waived or {}), now or datetime.now(UTC))
 
 
-class Judged(Protocol):
-    """What every gate knows of its subject, whatever kind of adapter it is."""
-
-    @property
-    def model(self) -> str:
-        """Registered model's name."""
-
-    @property
-    def challenger_version(self) -> int | None:
-        """None before registration."""
-
-    @property
-    def champion_version(self) -> int | None:
-        """None where there is no champion."""
-
-    @property
-    def test_sha256(self) -> str:
-        """The test set."""
-
-    @property
-    def looks(self) -> int:
-        """Judgements that it has served, this one included."""
-
-    @property
-    def champion_test_sha256(self) -> str | None:
-        """Test set of the decision that made the champion."""
-
-
-def decided(
-    evidence: Judged, checks: tuple[Check, ...], waivers: Mapping[str, str], now: datetime
-) -> GateDecision:
-    """The decision that checks and waivers come to.
-
-    Raises:
-        InvalidInputError: as for `judge`.
-    """
-    forbidden = sorted(NEVER_WAIVED & waivers.keys())
-    if forbidden:
-        raise InvalidInputError(f"The check {forbidden[0]} cannot be waived.", advice="Train again.")
-    return GateDecision(
-        model=evidence.model,
-        challenger_version=evidence.challenger_version,
-        champion_version=evidence.champion_version,
-        test_sha256=evidence.test_sha256,
-        checks=checks,
-        passed=verdict(checks, waivers),
-        waived=waivers,
-        decided_at=now,
-    )
-
-
 def bundle_sound(evidence: GateEvidence, policy: GatePolicy) -> Check:
     """1: files as sealed, weights finite, LoRA moved, the loaded model answers as the trained one."""
     bundle = evidence.bundle
@@ -118,47 +76,9 @@ def only_adapter_changed(evidence: GateEvidence, _: GatePolicy) -> Check:
     return changed_only_adapter(evidence.bundle)
 
 
-def changed_only_adapter(bundle: BundleEvidence) -> Check:
-    """The second question of every gate."""
-    heads = tuple(f".{head}." for head in bundle.declared_heads)
-    foreign = [n for n in bundle.changed_tensors if ".lora_" not in n and not any(h in n for h in heads)]
-    same = bundle.base_before == bundle.base_after
-    passed = same and not foreign and bool(bundle.changed_tensors)
-    detail = (
-        f"{len(bundle.changed_tensors)} tensors changed, all {' or '.join(('LoRA', *bundle.declared_heads))}."
-    )
-    if not passed:
-        detail = "The base's weights changed." if not same else f"Also changed: {foreign[:3] or 'nothing'}."
-    return Check(
-        "only_adapter_changed",
-        passed,
-        detail,
-        {
-            "base_before": bundle.base_before,
-            "base_after": bundle.base_after,
-            "changed_tensors": len(bundle.changed_tensors),
-            "foreign_tensors": foreign[:20],
-        },
-    )
-
-
 def same_test_set(evidence: GateEvidence, _: GatePolicy) -> Check:
     """3: the test set is the one that the champion was judged on; looks at it are counted."""
     return on_same_test_set(evidence, len(evidence.gold))
-
-
-def on_same_test_set(evidence: Judged, items: int) -> Check:
-    """The third question of every gate."""
-    shown = {"test_sha256": evidence.test_sha256, "looks": evidence.looks, "items": items}
-    looks = f"{evidence.looks} looks at this test set so far" if evidence.looks > 1 else "first look"
-    if evidence.champion_version is None:
-        return Check("same_test_set", None, f"No champion; {looks}.", shown)
-    before = evidence.champion_test_sha256
-    same = before == evidence.test_sha256
-    told = (
-        "The champion's test set" if same else f"The champion was judged on another ({before or 'unknown'})"
-    )
-    return Check("same_test_set", same, f"{told}; {looks}.", shown | {"champion_test_sha256": before})
 
 
 def non_inferior(evidence: GateEvidence, policy: GatePolicy) -> Check:
@@ -166,39 +86,7 @@ def non_inferior(evidence: GateEvidence, policy: GatePolicy) -> Check:
     if evidence.champion is None:
         return Check("non_inferior", None, "No champion to compare with.")
     new, old = evidence.right(evidence.challenger), evidence.right(evidence.champion)
-    items, table = len(new), discordance(new, old)
-    plan = {"power": policy.power, "level": policy.level}
-    margin = non_inferiority_margin(items, policy.planned_discordance, **plan)
-    paired = paired_bootstrap(new, old, level=policy.level)
-    p_value = mcnemar(table.gained, table.lost)
-    shown: dict[str, Any] = {
-        "items": items,
-        "accuracy": float(new.mean()),
-        "champion_accuracy": float(old.mean()),
-        "difference": paired.interval.estimate,
-        "interval": [paired.interval.low, paired.interval.high],
-        "lower_bound": paired.lower_bound,
-        "margin": margin,
-        "planned_discordance": policy.planned_discordance,
-        "planned_power": policy.power,
-        "gained": table.gained,
-        "lost": table.lost,
-        "power_at_seen_discordance": non_inferiority_power(items, max(table.rate, 1 / items), margin),
-        "mcnemar_p": p_value,
-        "better": bool(p_value < 0.05 and table.gained > table.lost),
-        "looks": evidence.looks,
-        "error_after_looks": min(1.0, evidence.looks * (1 - policy.level)),
-    }
-    if margin > policy.max_margin:
-        needed = items_needed(policy.max_margin, policy.planned_discordance, **plan)
-        told = f"{items} items prove too little: the margin would be {margin:.2%}; {needed} are needed."
-        return Check("non_inferior", False, told, shown)
-    told = (
-        f"Accuracy {new.mean():.2%} against {old.mean():.2%}: the {policy.level:.0%} lower bound of the "
-        f"difference is {paired.lower_bound:+.2%}, the margin {-margin:+.2%}"
-        f"{'; better (McNemar p < 0.05)' if shown['better'] else ''}."
-    )
-    return Check("non_inferior", bool(paired.lower_bound > -margin), told, shown)
+    return not_inferior(_ACCURACY, new, old, policy, evidence.looks)
 
 
 def critical_intents(evidence: GateEvidence, policy: GatePolicy) -> Check:
@@ -296,19 +184,7 @@ def latency(evidence: GateEvidence, policy: GatePolicy) -> Check:
 def baseline(evidence: GateEvidence, _: GatePolicy) -> Check:
     """9: not below the frozen encoder with a linear head; LoRA must earn its place."""
     new, frozen = evidence.right(evidence.challenger), evidence.right(evidence.baseline)
-    table = discordance(new, frozen)
-    return Check(
-        "baseline",
-        table.gained >= table.lost,
-        f"Accuracy {new.mean():.2%}, frozen baseline {frozen.mean():.2%}.",
-        {
-            "accuracy": float(new.mean()),
-            "baseline_accuracy": float(frozen.mean()),
-            "gained": table.gained,
-            "lost": table.lost,
-            "mcnemar_p": mcnemar(table.gained, table.lost),
-        },
-    )
+    return not_below_baseline(_ACCURACY, new, frozen, "frozen baseline")
 
 
 CHECKS: tuple[Callable[[GateEvidence, GatePolicy], Check], ...] = (

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.gate import CHECKS, NEVER_WAIVED, judge
+from evaluation.gate import CHECKS, judge
 from evaluation.gate_evidence import CRITICAL_INTENTS, Answers, BundleEvidence, GateEvidence, GatePolicy
-from serving.adapters.decision import Check, GateDecision
+from serving.adapters.decision import NEVER_WAIVED, Check, GateDecision
 from serving.errors import InvalidInputError
 
 LABELS = tuple(sorted(CRITICAL_INTENTS)) + tuple(f"intent_{i}" for i in range(71))
