@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from loguru import logger
 
+from serving.adapters.failure import Failure
 from serving.adapters.loader import (
     LocalCopy,
     fetch,
@@ -32,8 +33,6 @@ from serving.language.protocols import IntentTagger
 
 if TYPE_CHECKING:
     from serving.settings import Settings
-
-_MAX_RETRY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class LiveAdapter:
         self._name = name
         self._poll_s = poll_s
         self._served: ServedAdapter | None = None
-        self._failed = Failure()
+        self._failed: Failure[Target] = Failure()
         self._checking = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -224,19 +223,13 @@ class LiveAdapter:
         copied = self._copied(target)
         served = self._built(copied, target, enabled=target.enabled)
         before, self._served = self._served, served
-        self._remember(copied)
+        remember_good(copied, self._store)
         logger.info(
             "adapter {} serves (before: {}), loaded in {:.0f} ms",
             served.version,
             before.version if before else "none",
             1_000 * (time.perf_counter() - started),
         )
-
-    def _remember(self, copied: LocalCopy) -> None:
-        try:
-            remember_good(copied, self._store)
-        except VoicebotError as error:  # it serves; only the next start without a registry is worse off
-            logger.warning("{} serves, but this home cannot remember it: {}", copied.label, error)
 
     def _built(self, copied: LocalCopy, target: Target | None, *, enabled: bool) -> ServedAdapter:
         self._registry.signatures.require(copied.folder, copied.label)
@@ -278,22 +271,3 @@ class LiveAdapter:
                 self.check()
             except Exception:
                 logger.exception("the adapter watcher met an unexpected error and goes on")
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The last failure to load: what, and when to try that again; other targets are tried at once."""
-
-    target: Target | None = None
-    message: str = ""
-    wait_s: float = 0.0
-    retry_at: float = 0.0
-
-    def may_retry(self, target: Target, now: float) -> bool:
-        """Whether a target may be loaded at a monotonic time, in seconds."""
-        return target != self.target or now >= self.retry_at
-
-    def again(self, target: Target | None, message: str, now: float, poll_s: float) -> "Failure":
-        """The failure after one more: the wait begins with `poll_s` and doubles up to a minute."""
-        wait_s = min(_MAX_RETRY_S, 2 * self.wait_s if target == self.target and self.wait_s else poll_s)
-        return Failure(target, message, wait_s, now + wait_s)

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from loguru import logger
 
-from serving.adapters.live import Failure, ServedAdapter, Target
+from serving.adapters.failure import Failure
+from serving.adapters.live import ServedAdapter, Target
 from serving.adapters.loader import fetch, load_tagger
 from serving.adapters.pin import DEFAULT_NAME
 from serving.adapters.registry import AdapterRegistry
@@ -100,7 +101,7 @@ class LiveArms:
         self._name = name
         self._poll_s = poll_s
         self._standing = _ALONE
-        self._failed = Failure()
+        self._failed: Failure[Target] = Failure()
         self._suspended = ""
         self._told = ""
 

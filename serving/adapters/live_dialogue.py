@@ -21,6 +21,7 @@ from serving.adapters.dialogue import (
     dialogue_store,
     fetch_dialogue,
 )
+from serving.adapters.failure import Failure
 from serving.adapters.loader import LocalCopy, last_good, local_copy, remember_good
 from serving.adapters.pin import Reference
 from serving.adapters.registry import AdapterRegistry
@@ -32,7 +33,6 @@ from serving.language.vllm import ServerAwayError
 if TYPE_CHECKING:
     from serving.settings import Settings
 
-_MAX_RETRY_S = 60.0
 _CLOSE_S = 5.0
 
 
@@ -133,8 +133,7 @@ class LiveDialogue:
         self._engine, self._registry, self._store = engine, registry, store
         self._reference, self._poll_s = reference, poll_s
         self._served: ServedDialogue | None = None
-        self._failed: tuple[int | None, str] = (None, "")
-        self._retry_at = self._wait_s = 0.0
+        self._failed: Failure[int] = Failure()
         self._checking = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -153,7 +152,7 @@ class LiveDialogue:
     @property
     def problem(self) -> str:
         """Why the wanted adapter does not speak; empty where it does."""
-        return self._failed[1]
+        return self._failed.message
 
     def start(self) -> Self:
         """Load what shall serve, or the last good copy where that fails, and begin to watch.
@@ -171,7 +170,7 @@ class LiveDialogue:
             self._serve(target)
         except VoicebotError as error:
             self._served = self._stand_in(error)
-            self._failed = (target, str(error))
+            self._failed = Failure(target, str(error))
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="dialogue-watcher", daemon=True)
             self._thread.start()
@@ -195,15 +194,15 @@ class LiveDialogue:
             try:
                 target = self._wanted()
                 if self._served is not None and target == self._served.target:
-                    self._failed, self._wait_s = (None, ""), 0.0
+                    self._failed = Failure()
                     return False
-                if target == self._failed[0] and time.monotonic() < self._retry_at:
+                if not self._failed.may_retry(target, time.monotonic()):
                     return False
                 self._serve(target)
             except VoicebotError as error:
                 self._note_failure(target, error)
                 return False
-            self._failed, self._wait_s = (None, ""), 0.0
+            self._failed = Failure()
             return True
 
     def _stand_in(self, error: VoicebotError) -> ServedDialogue:
@@ -247,10 +246,7 @@ class LiveDialogue:
         copied = self._copied(version)
         served = self._built(copied, version)
         before, self._served = self._served, served
-        try:
-            remember_good(copied, self._store)
-        except VoicebotError as error:  # it serves; only the next start without a registry is worse off
-            logger.warning("{} serves, but this home cannot remember it: {}", copied.label, error)
+        remember_good(copied, self._store)
         logger.info(
             "dialogue adapter {} serves (before: {}), loaded in {:.0f} ms",
             served.version,
@@ -277,13 +273,11 @@ class LiveDialogue:
         return ServedDialogue(llm, adapter.label, adapter.identity, target)
 
     def _note_failure(self, target: int | None, error: VoicebotError) -> None:
-        same = target == self._failed[0]
-        self._wait_s = min(_MAX_RETRY_S, 2 * self._wait_s if same and self._wait_s else self._poll_s)
-        self._retry_at = time.monotonic() + self._wait_s
-        if str(error) != self._failed[1]:
+        known = self._failed
+        self._failed = known.again(target, str(error), time.monotonic(), self._poll_s)
+        if str(error) != known.message:
             serving = self._served.version if self._served else "nothing"
             logger.warning("{} goes on speaking; the wanted adapter cannot be loaded: {}", serving, error)
-        self._failed = (target, str(error))
 
     def _watch(self) -> None:
         while not self._stop.wait(self._poll_s):

@@ -163,13 +163,16 @@ def smoke_test(tagger: TorchIntentTagger) -> None:
 def remember_good(copied: LocalCopy, store: Path) -> None:
     """Note which copy serves, for a start without the registry, and drop copies long unused.
 
-    Raises:
-        UnavailableError: the store cannot be written.
+    A store that cannot be written is logged: the adapter serves, and only such a start is worse off.
     """
     note = {"name": copied.name, "version": copied.version, "folder": copied.folder.name}
-    with writing_to(store):
-        write_atomically(store / _LAST_GOOD_FILE, json.dumps(note) + "\n")
-        copies = [path for path in store.iterdir() if (path / MANIFEST_FILE).is_file()]
+    try:
+        with writing_to(store):
+            write_atomically(store / _LAST_GOOD_FILE, json.dumps(note) + "\n")
+            copies = [path for path in store.iterdir() if (path / MANIFEST_FILE).is_file()]
+    except VoicebotError as error:
+        logger.warning("{} serves, but this home cannot remember it: {}", copied.label, error)
+        return
     for path in sorted(copies, key=_last_used, reverse=True)[_KEPT_COPIES:]:
         if path != copied.folder:
             shutil.rmtree(path, ignore_errors=True)
