@@ -118,6 +118,12 @@ class Reason(StrEnum):
     THRESHOLD = "below_threshold"
     ACCURACY = "accuracy_floor"
     EXPIRED = "expired"
+    QUARANTINED = "quarantined"
+    UNCERTIFIED = "no_certified_threshold"
+    """Nothing shows that answering other words than the stored ones is safe for this intent."""
+    UNREADABLE = "unreadable"
+    TOO_LONG = "too_long"
+    INJECTION = "injection"
     ERROR = "error"
 
 
