@@ -32,9 +32,9 @@ _FOREIGN = word_set(
     eres es esta este estoy et eu faut finde fui gibt gli haben habe hay hola ich ihr il ils ist j'ai je kann
     kein keine la las le les lo los mais mas mein meine merci mi mich mir mit moi mon mucho muito nao nel
     nicht noi non nos nous nuestro oder ou oui para pas per perche pero por porque pour pourquoi puedo puis
-    quand quanto quante que quel quelle qu'est questa questo qui quien quiero sa sans sera sind sobre soll sono su
-    sua suis sur tiene toi tu una une uno und uns unter vom von vos votre vous wann warum was wenn werden wie
-    wir wird wo y zu zum zur
+    quand quanto quante que quel quelle qu'est questa questo qui quien quiero sa sans sera sind sobre soll
+    sono su sua suis sur tiene toi tu una une uno und uns unter vom von vos votre vous wann warum was wenn
+    werden wie wir wird wo y zu zum zur
     """
 )
 """Frequent words of Spanish, French, German, Italian and Portuguese, without accents."""
