@@ -137,8 +137,8 @@ def test_what_is_no_split_is_said_to_be_none(text: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("id", "x"), ("shares", []), ("shares", [["2026-11-21", 5]]), ("champion", "banking-lora/three"),
-     ("challenger", "other/3"), ("cold", 1), ("guard", {"alpha": 2}), ("ended_at", "2026"), ("primary", "revenue"),
-     ("more", 1)],
+     ("challenger", "other/3"), ("cold", 1), ("guard", {"alpha": 2}), ("ended_at", "2026"),
+     ("primary", "revenue"), ("more", 1)],
 )  # fmt: skip
 def test_a_document_with_a_wrong_field_is_no_split(field: str, value: object) -> None:
     document = json.loads(a_split(10).to_json()) | {field: value}
