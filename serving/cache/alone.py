@@ -1,10 +1,10 @@
 """The cache without the rest: a home folder and the project's data make one that is ready to be asked."""
 
 from serving.cache.admission import Admission
+from serving.cache.choice import choose_rule
 from serving.cache.compliance import Wordings
 from serving.cache.local import LocalCache
 from serving.cache.protocol import HitRule
-from serving.cache.rule import CosineRule
 from serving.cache.signature import Signer
 from serving.cache.types import CacheScope
 from serving.language.injection import load_injection_guard
@@ -25,7 +25,7 @@ def open_cache(
     Args:
         settings: `home`, `data_dir`, `cache_threshold` and `encoder` matter.
         embedder: default: the one of the settings.
-        rule: default: the cosine threshold of the settings.
+        rule: default: `cache_threshold` of the settings, else the certified rule.
 
     Raises:
         VoicebotError: data or encoder cannot be read.
@@ -33,6 +33,7 @@ def open_cache(
     from serving.language.encoder import load_encoder
 
     data, key = settings.data, load_pii_key(settings)
+    embedder = embedder or load_encoder(settings.encoder)
     signer = Signer(
         load_lexicon(data / "lexicons" / "signature.yaml"),
         lambda kind, value: keyed_hash(kind, value, key),
@@ -47,9 +48,9 @@ def open_cache(
     )
     return LocalCache(
         settings.home / "cache",
-        embedder or load_encoder(settings.encoder),
+        embedder,
         admission,
-        rule or CosineRule(settings.cache_threshold),
+        rule or choose_rule(settings, signer.lexicon, embedder.fingerprint),
     )
 
 

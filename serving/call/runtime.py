@@ -17,6 +17,7 @@ from serving.adapters.live import LiveAdapter, ServedAdapter
 from serving.adapters.live_dialogue import ServedDialogue, live_dialogue
 from serving.adapters.signature import require_signed_dialogue
 from serving.arms.assignment import caller_key
+from serving.cache.choice import choose_rule
 from serving.cache.lookup import SemanticCache
 from serving.cache.signature import RULES, Signer
 from serving.cache.types import CacheScope
@@ -120,7 +121,8 @@ class Runtime:
         self.signer = Signer(
             lexicon, lambda kind, value: keyed_hash(kind, value, self._key), settings.currency
         )
-        self.cache = SemanticCache(settings.home / "cache", self.encoder, threshold=settings.cache_threshold)
+        rule = choose_rule(settings, lexicon, self.encoder.fingerprint)
+        self.cache = SemanticCache(settings.home / "cache", self.encoder, rule=rule)
         tools = bank_tools(
             rates, texts, bank_name=settings.bank_name, jurisdiction=settings.jurisdiction, today=today
         )
