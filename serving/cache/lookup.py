@@ -14,7 +14,8 @@ from pathlib import Path
 from loguru import logger
 
 from serving.cache.index import Manifest, ScopeIndex, load_scope, read_manifest
-from serving.cache.store import CacheStore, are_unit
+from serving.cache.store import CacheStore
+from serving.cache.store_rows import are_unit
 from serving.cache.types import (
     CacheDecision,
     CacheEntry,

@@ -340,7 +340,7 @@ class TestDamage:
     def test_a_store_of_another_schema_is_a_miss(self, tmp_path: Path) -> None:
         fill(tmp_path, [entry()])
         with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as db, db:
-            db.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+            db.execute("UPDATE meta SET value = '9' WHERE name = 'schema'")
         decision = open_cache(tmp_path).lookup(ask(), SCOPE)
         assert (decision.reason, decision.detail) == (Reason.ERROR, "IntegrityError")
 
