@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
 LOOKUP_S = 0.25
-"""How long a caller's turn waits for the service, seconds: two fifths of it to connect, the rest for the answer."""
+"""How long a caller's turn waits for the service, seconds: two fifths of it to connect."""
 WRITE_S = 5.0
 """How long an insert, feedback or statistics may take, seconds."""
 _TO_CONNECT = 0.4

@@ -1,10 +1,9 @@
 """What may be sent to the cache service: types, lengths, and nothing else.
 
-The limits keep a request small, not a question reasonable: a text that no cache takes is refused by the cache,
-with a reason, and counted.
+The limits keep a request small, not a question reasonable: a text that no cache takes is refused by the
+cache, with a reason, and counted.
 """
 
-from datetime import datetime
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -110,10 +109,3 @@ class Observation(_Body):
     def made(self) -> Feedback:
         """The feedback."""
         return Feedback(**dict(self))
-
-
-def utc(moment: datetime) -> datetime:
-    """A moment as the store keeps it."""
-    from datetime import UTC
-
-    return moment.astimezone(UTC)
