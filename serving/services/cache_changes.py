@@ -1,0 +1,163 @@
+"""What changed in a replica's cache and is not told yet, and where it stands in what the others tell.
+
+Both lie in the cache's own SQLite file (`serving.services.cache_tables`). Stamps are a hybrid clock: time of
+the wall clock, but always behind every stamp that was seen (Kulkarni et al. 2014).
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from serving.cache.protocol import Feedback, Offer, Signal
+from serving.cache.store import CacheStore
+from serving.cache.store_rows import ENTRY, entry_of
+from serving.cache.types import CacheEntry, CacheScope
+from serving.services.cache_news import Content, News, Standing
+from serving.services.cache_tables import BEFORE, TABLES
+
+PER_MICROSECOND = 1000
+"""Of stamps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a replica has read.
+
+    Attributes:
+        epoch: of the stream; another one after Redis has lost its memory. Empty before the first.
+        position: id of the newest message whose news are all merged.
+        rules: by which they were judged.
+    """
+
+    epoch: str = ""
+    position: str = ""
+    rules: str = ""
+
+
+def prepare(store: CacheStore) -> None:
+    """Have changes noted from now on; all that is there counts as not told yet. Done once for a file."""
+    with store.writing("share: prepare") as db:
+        for statement in TABLES:
+            db.execute(statement)
+        if not db.execute("SELECT 1 FROM replica").fetchone():
+            for statement in BEFORE:
+                db.execute(statement)
+
+
+def place(store: CacheStore) -> Place:
+    """How far this replica has read."""
+    with store.reading() as db:
+        return Place(*db.execute("SELECT epoch, position, rules FROM replica").fetchone())
+
+
+def set_place(db: sqlite3.Connection, at: Place) -> None:
+    """Note how far this replica has read, with what it read."""
+    db.execute("UPDATE replica SET epoch = ?, position = ?, rules = ?", (at.epoch, at.position, at.rules))
+
+
+@contextmanager
+def merging(store: CacheStore, seen: int) -> Iterator[sqlite3.Connection]:
+    """A transaction whose changes are those of others, and so are not noted as ours.
+
+    Args:
+        store: of this replica.
+        seen: latest stamp among them; ours will be later.
+    """
+    with store.writing("share: merge") as db:
+        db.execute("UPDATE replica SET merging = 1, stamp = MAX(stamp, ?)", (seen,))
+        yield db
+        db.execute("UPDATE replica SET merging = 0")
+
+
+def untold(store: CacheStore, most: int) -> dict[int, News | None]:
+    """Oldest changes that nobody was told of, by their number; None for one that means nothing any more."""
+    with store.reading() as db:
+        rows = db.execute("SELECT seq, kind, ref FROM untold ORDER BY seq LIMIT ?", (most,)).fetchall()
+        return {
+            seq: _entry_news(db, ref) if kind == "entry" else _feedback_news(db, int(ref))
+            for seq, kind, ref in rows
+        }
+
+
+def told(store: CacheStore, numbers: Collection[int]) -> None:
+    """Forget changes that were told; one that changed again meanwhile has another number and stays."""
+    with store.writing("share: told") as db:
+        db.execute(
+            "DELETE FROM untold WHERE seq IN (SELECT value FROM json_each(?))", (json.dumps([*numbers]),)
+        )
+
+
+def whole_state(store: CacheStore) -> tuple[Place, list[News]]:
+    """All states and observations of this replica, and how far it had read when it had them."""
+    with store.reading() as db:
+        at = Place(*db.execute("SELECT epoch, position, rules FROM replica").fetchone())
+        entries = [row[0] for row in db.execute("SELECT entry FROM entry_state").fetchall()]
+        observed = [row[0] for row in db.execute("SELECT seq FROM feedback ORDER BY seq").fetchall()]
+        found = [*(_entry_news(db, ref) for ref in entries), *(_feedback_news(db, seq) for seq in observed)]
+        return at, [news for news in found if news is not None]
+
+
+def tell_what_they_lack(db: sqlite3.Connection, theirs: Sequence[News]) -> int:
+    """Note everything of ours that is newer than a whole state of others, or absent there, as not told."""
+    told_content = {it.entry: it.content.stamp for it in theirs if it.content}
+    told_standing = {it.entry: it.standing.stamp for it in theirs if it.standing}
+    observed = {_key(it.feedback) for it in theirs if it.feedback}
+    states = db.execute("SELECT entry, content, standing FROM entry_state").fetchall()
+    newer = [
+        ("entry", entry)
+        for entry, content, standing in states
+        if content > told_content.get(entry, 0) or standing > told_standing.get(entry, 0)
+    ]
+    rows = db.execute("SELECT seq, entry, signal, origin FROM feedback").fetchall()
+    newer += [("feedback", str(seq)) for seq, *key in rows if tuple(key) not in observed]
+    db.executemany("INSERT INTO untold (kind, ref) VALUES (?, ?)", newer)
+    return len(newer)
+
+
+def _key(feedback: Feedback) -> tuple[str, str, str]:
+    return feedback.entry_id, feedback.signal.value, feedback.origin
+
+
+def _entry_news(db: sqlite3.Connection, entry_id: str) -> News | None:
+    state = db.execute(
+        "SELECT content, standing, quarantined FROM entry_state WHERE entry = ?", (entry_id,)
+    ).fetchone()
+    if state is None:
+        return None
+    stamp, standing_stamp, quarantined = state
+    standing = Standing(standing_stamp, bool(quarantined)) if standing_stamp else None
+    if not stamp:
+        return News(entry_id, standing=standing) if standing else None
+    row = db.execute(f"SELECT {ENTRY} FROM entry WHERE id = ?", (entry_id,)).fetchone()  # noqa: S608
+    if row is None:
+        return News(entry_id, Content(stamp), standing)
+    entry = entry_of(row)
+    (definition,) = db.execute("SELECT definition FROM scope WHERE key = ?", (entry.scope,)).fetchone()
+    return News(entry_id, Content(stamp, CacheScope(**json.loads(definition)), offer_of(entry)), standing)
+
+
+def _feedback_news(db: sqlite3.Connection, seq: int) -> News | None:
+    row = db.execute("SELECT entry, signal, at, origin, actor FROM feedback WHERE seq = ?", (seq,)).fetchone()
+    return None if row is None else News(row[0], feedback=feedback_of(row))
+
+
+def feedback_of(row: Sequence[Any]) -> Feedback:
+    """The observation of a row `entry, signal, at, origin, actor`; its note stays where it was written."""
+    entry, signal, at, origin, actor = row
+    return Feedback(entry, Signal(signal), datetime.fromisoformat(at).astimezone(UTC), origin, actor)
+
+
+def offer_of(entry: CacheEntry) -> Offer:
+    """The offer that makes an entry again."""
+    return Offer(
+        question=entry.question,
+        intent=entry.intent,
+        answer=entry.answer,
+        disclosures=entry.disclosures,
+        source=entry.source,
+        expires_at=entry.expires_at,
+    )
