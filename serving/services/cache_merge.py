@@ -42,6 +42,10 @@ class Answer:
     vector: Embeddings
 
 
+Answers = dict[tuple[str, int], Answer]
+"""By entry id and stamp."""
+
+
 class Merger:
     """Puts news into a store.
 
@@ -91,11 +95,10 @@ class Merger:
             logger.warning("news of another cache are not merged: {}", reason)
         self.refused[reason] += 1
 
-    def judged(self, news: Sequence[News]) -> dict[str, Answer]:
-        """The answers among news that are new here and may be reused, by entry id; the rest is counted."""
-        offered = {it.entry: it for it in news if it.offers}
+    def judged(self, news: Sequence[News]) -> Answers:
+        """The answers among news that are new here and may be reused; the rest is counted."""
         entries = {}
-        for id_, it in self._unknown(offered).items():
+        for it in self._unknown(news):
             assert it.content is not None
             assert it.content.scope is not None
             assert it.content.offer is not None
@@ -104,17 +107,17 @@ class Merger:
                 self.refuse("another_encoder")
                 continue
             made = self._admission.admit(it.content.offer, scope, now=self._now())
-            if made.entry is None or made.entry.id != id_:
+            if made.entry is None or made.entry.id != it.entry:
                 self.refuse(made.refusal.value if made.refusal else "another_id")
                 continue
-            entries[id_] = (scope, made.entry)
+            entries[it.entry, it.content.stamp] = (scope, made.entry)
         vectors = self._embedder.embed([entry.question for _, entry in entries.values()]) if entries else ()
         return {
-            id_: Answer(scope, entry, vector)
-            for (id_, (scope, entry)), vector in zip(entries.items(), vectors, strict=True)
+            key: Answer(scope, entry, vector)
+            for (key, (scope, entry)), vector in zip(entries.items(), vectors, strict=True)
         }
 
-    def merge(self, news: Sequence[News], answers: dict[str, Answer], at: Place | None = None) -> None:
+    def merge(self, news: Sequence[News], answers: Answers, at: Place | None = None) -> None:
         """Merge news in one transaction.
 
         Args:
@@ -126,7 +129,7 @@ class Merger:
         changed: Counter[str] = Counter()
         with merging(self._store, max((it.newest for it in news), default=0)) as db:
             for it in news:
-                changed += self._merge_one(db, it, answers.get(it.entry))
+                changed += self._merge_one(db, it, answers.get((it.entry, _stamp(it))))
                 if it.feedback is not None and it.feedback.signal in _DOUBTS:
                     doubted.append(it.entry)
             if changed:
@@ -138,14 +141,16 @@ class Merger:
             for entry_id in doubted:
                 self._quarantine_if_doubted(db, entry_id)
 
-    def _unknown(self, offered: dict[str, News]) -> dict[str, News]:
+    def _unknown(self, news: Sequence[News]) -> list[News]:
         """Those whose answer is not here already with a stamp as late."""
         with self._store.reading() as db:
-            return {
-                id_: it
-                for id_, it in offered.items()
-                if _content_stamp(db, id_) < _stamp(it) and not _same(_stored(db, id_), it)
-            }
+            return [
+                it
+                for it in news
+                if it.offers
+                and _content_stamp(db, it.entry) < _stamp(it)
+                and not _same(_stored(db, it.entry), it)
+            ]
 
     def _merge_one(self, db: sqlite3.Connection, news: News, answer: Answer | None) -> Counter[str]:
         done: Counter[str] = Counter()

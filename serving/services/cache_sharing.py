@@ -30,7 +30,7 @@ from serving.services.cache_changes import (
 )
 from serving.services.cache_merge import Merger
 from serving.services.cache_news import News, Seal
-from serving.services.cache_stream import BEGINNING, CacheStream
+from serving.services.cache_stream import CacheStream
 
 PULSE_S = 0.1
 """How long news are waited for before this replica looks whether it has some itself, seconds."""
@@ -136,7 +136,7 @@ class CacheSharing:
         if messages is None:
             self._reading = self._rejoined()
             return
-        found = [news for text in messages.texts if (news := self._read(text)) is not None]
+        found = [news for text in messages.texts if text and (news := self._read(text)) is not None]
         if messages.positions:
             reading.newest = messages.positions[-1]
         self._merge(reading, found)
@@ -176,7 +176,7 @@ class CacheSharing:
     def _resumed(self) -> _Reading | None:
         """From the place that was noted; None where there is none, or other rules held then."""
         at = place(self._store)
-        if not at.epoch or at.position == BEGINNING or at.rules != self._rules:
+        if not at.epoch or at.rules != self._rules:
             return None
         return _Reading(at.epoch, at.position, deque(), at.position)
 
@@ -185,13 +185,14 @@ class CacheSharing:
 
         None where somebody else is just leaving one; where there is none, this replica leaves its own.
         """
-        epoch = self._stream.join()
         state = self._stream.state()
         if state is None:
             if self._stream.take_turn():
-                self._stream.leave(whole_state(self._store)[1], BEGINNING)
+                # Nobody's state leads on without a gap: all begin anew, and each tells what it has beyond.
+                beginning = self._stream.begin()
+                self._stream.leave(whole_state(self._store)[1], beginning)
             return None
-        reading = _Reading(epoch, state.position, deque())
+        reading = _Reading(state.epoch, state.position, deque())
         news = [it for it in state.news if self._merger.sound(it)]
         with merging(self._store, 0) as db:
             lacking = tell_what_they_lack(db, news)

@@ -14,8 +14,6 @@ from serving.errors import IntegrityError
 from serving.services.cache_news import News, Seal
 from serving.services.redis_link import RedisLink
 
-BEGINNING = "0-0"
-"""The place before the first message."""
 MOST_NEWS = 20_000
 """Messages that are kept, about; a replica that missed more takes a whole state."""
 _CHUNK = 500
@@ -25,10 +23,9 @@ _LOCK_S = 20
 _NEWS = "news"
 
 _BEGIN = """
-if redis.call('SET', KEYS[1], ARGV[1], 'NX') then
-  redis.call('DEL', KEYS[2], KEYS[3])
-end
-return redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[2], KEYS[3])
+return redis.call('XADD', KEYS[2], '*', 'begin', ARGV[1])
 """
 
 
@@ -42,9 +39,10 @@ class Messages:
 
 @dataclass(frozen=True, slots=True)
 class WholeState:
-    """States of one replica, and the place up to which they hold."""
+    """States of one replica, and the place up to which they hold, in an epoch."""
 
     news: tuple[News, ...]
+    epoch: str
     position: str
 
 
@@ -74,8 +72,11 @@ class CacheStream:
         with self._link.asked():
             self._link.client.ping()
 
-    def join(self) -> str:
-        """The present epoch; begun now where there is none."""
+    def begin(self) -> str:
+        """Begin another epoch, in which nothing was told yet; the place before its first news.
+
+        Every replica then takes the whole state that is left there, and tells what it has beyond.
+        """
         with self._link.asked():
             return str(self._begin([self._epoch, self._news, self._state], [uuid.uuid4().hex]))
 
@@ -91,18 +92,13 @@ class CacheStream:
 
     def read(self, epoch: str, position: str, *, wait_s: float, most: int = _CHUNK) -> Messages | None:
         """What follows a place, after some waiting where there is nothing; None where the place is lost."""
-        start = "-" if position == BEGINNING else position
         with self._link.asked():
             pipe = self._link.client.pipeline()
-            found_epoch, entries = (
-                pipe.get(self._epoch).xrange(self._news, min=start, count=most + 1).execute()
-            )
-            if found_epoch != epoch:
+            pipe.get(self._epoch).xrange(self._news, min=position, count=most + 1)
+            found_epoch, entries = pipe.execute()
+            if found_epoch != epoch or not entries or entries[0][0] != position:
                 return None
-            if position != BEGINNING:
-                if not entries or entries[0][0] != position:
-                    return None
-                entries = entries[1:]
+            entries = entries[1:]
             if not entries and wait_s > 0:
                 milliseconds = max(1, round(wait_s * 1000))  # 0 would be for ever
                 found = self._link.client.xread({self._news: position}, count=most, block=milliseconds)
@@ -121,22 +117,18 @@ class CacheStream:
         pointer = self._pointer()
         if pointer is None:
             return None
-        position = str(pointer["position"])
-        if position != BEGINNING:
-            with self._link.asked():
-                if not self._link.client.xrange(self._news, min=position, max=position):
-                    return None
         texts = list(self._texts(str(pointer["list"])))
-        if len(texts) != pointer["entries"]:
+        if len(texts) != pointer["entries"] or not self._there(pointer):
             return None
-        return WholeState(tuple(self._readable(texts)), position)
+        epoch, position = str(pointer["epoch"]), str(pointer["position"])
+        return WholeState(tuple(self._readable(texts)), epoch, position)
 
     def is_due(self) -> bool:
         """Whether so much was told since the newest whole state that somebody should leave another."""
         pointer = self._pointer()
         with self._link.asked():
             count = int(self._link.client.get(self._count) or 0)
-        return pointer is None or count - int(pointer["count"]) >= self._most // 4
+        return pointer is None or count - int(pointer["count"]) >= self._most // 4 or not self._there(pointer)
 
     def take_turn(self) -> bool:
         """Whether it is this replica that leaves the next whole state; one at a time does."""
@@ -144,7 +136,7 @@ class CacheStream:
             return bool(self._link.client.set(self._lock, "1", nx=True, ex=_LOCK_S))
 
     def leave(self, news: Sequence[News], position: str) -> None:
-        """Leave a whole state, and give the turn back."""
+        """Leave a whole state with the place up to which it holds, and give the turn back."""
         name = self._link.key("cache", "state", uuid.uuid4().hex)
         client = self._link.client
         with self._link.asked():
@@ -152,6 +144,7 @@ class CacheStream:
             for start in range(0, len(news), _CHUNK):
                 client.rpush(name, *(self._seal.write(it) for it in news[start : start + _CHUNK]))
             pointer = {"list": name, "position": position, "entries": len(news), "count": count}
+            pointer["epoch"] = client.get(self._epoch)
             before = self._pointer()
             client.set(self._state, self._seal.close(dumps(pointer).encode()))
             if before is not None:
@@ -167,10 +160,19 @@ class CacheStream:
             text = self._link.client.get(self._state)
         try:
             pointer = loads(self._seal.open(text or ""))
-            int(pointer["entries"]), int(pointer["count"]), str(pointer["position"]), str(pointer["list"])
+            int(pointer["entries"]), int(pointer["count"])
+            str(pointer["list"]), str(pointer["epoch"]), str(pointer["position"])
         except (IntegrityError, ValueError, TypeError, KeyError):
             return None
         return dict(pointer)
+
+    def _there(self, pointer: dict[str, Any]) -> bool:
+        """Whether the stream goes on from a whole state without a gap."""
+        position = str(pointer["position"])
+        with self._link.asked():
+            pipe = self._link.client.pipeline()
+            epoch, found = pipe.get(self._epoch).xrange(self._news, min=position, max=position).execute()
+        return bool(found) and epoch == pointer["epoch"]
 
     def _texts(self, name: str) -> Iterator[str]:
         start = 0
