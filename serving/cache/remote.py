@@ -64,7 +64,9 @@ class RemoteCache:
         self._now = now
         self._breaker = Breaker(now=now)
         self._generation = 0
-        self._counts: Counter[str] = Counter()
+        self._decided: Counter[str] = Counter()
+        """What was decided here, without the service."""
+        self._refused: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._opened: httpx.Client | None = None
 
@@ -82,14 +84,14 @@ class RemoteCache:
         except Exception as error:  # whatever it is, the engine can answer
             logger.warning("the cache service was not asked: {}", type(error).__name__)
             decision = CacheDecision(Outcome.MISS, Reason.ERROR, type(error).__name__)
-        with self._lock:
-            self._counts[f"{decision.outcome}:{decision.reason}"] += 1
+        self._count(self._decided, f"{decision.outcome}:{decision.reason}")
         return decision
 
     def insert(self, offer: Offer, scope: CacheScope, *, actor: str) -> Insertion:
         """See `Cache.insert`."""
         body = encode({"offer": offer, "scope": scope, "actor": actor})
         if len(body) > MOST_BYTES:
+            self._count(self._refused, Refusal.TOO_LONG)
             return Insertion(refusal=Refusal.TOO_LONG, detail="more than can be sent")
         return self._asked("POST", "/v1/insert", Insertion, self._write_s, body)
 
@@ -106,8 +108,9 @@ class RemoteCache:
         stats = self._asked("GET", "/v1/stats", CacheStats, self._write_s)
         self._generation = stats.generation
         with self._lock:
-            lookups = Counter(stats.lookups) + self._counts
-        return replace(stats, lookups=dict(lookups))
+            lookups = Counter(stats.lookups) + self._decided
+            refusals = Counter(stats.refusals) + self._refused
+        return replace(stats, lookups=dict(lookups), refusals=dict(refusals))
 
     def warm(self, scope: CacheScope) -> int:
         """Connect ahead of the first question; how many entries the scope has, 0 where nobody says."""
@@ -127,6 +130,10 @@ class RemoteCache:
             client, self._opened = self._opened, None
         if client is not None:
             client.close()
+
+    def _count(self, counts: "Counter[str]", what: str) -> None:
+        with self._lock:
+            counts[what] += 1
 
     def _looked_up(self, body: bytes, query: CacheQuery, scope: CacheScope) -> CacheDecision:
         answer = self._asked("POST", "/v1/lookup", LookupAnswer, self._lookup_s, body)

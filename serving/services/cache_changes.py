@@ -14,7 +14,7 @@ from typing import Any
 
 from serving.cache.protocol import Feedback, Offer, Signal
 from serving.cache.store import CacheStore
-from serving.cache.store_rows import ENTRY, entry_of
+from serving.cache.store_rows import ENTRY, entry_of, time_of
 from serving.cache.types import CacheEntry, CacheScope
 from serving.services.cache_news import Content, News, Standing
 from serving.services.cache_tables import BEFORE, TABLES
@@ -77,10 +77,7 @@ def untold(store: CacheStore, most: int) -> dict[int, News | None]:
     """Oldest changes that nobody was told of, by their number; None for one that means nothing any more."""
     with store.reading() as db:
         rows = db.execute("SELECT seq, kind, ref FROM untold ORDER BY seq LIMIT ?", (most,)).fetchall()
-        return {
-            seq: _entry_news(db, ref) if kind == "entry" else _feedback_news(db, int(ref))
-            for seq, kind, ref in rows
-        }
+        return {seq: _NEWS[kind](db, ref) for seq, kind, ref in rows}
 
 
 def told(store: CacheStore, numbers: Collection[int]) -> None:
@@ -95,9 +92,11 @@ def whole_state(store: CacheStore) -> tuple[Place, list[News]]:
     """All states and observations of this replica, and how far it had read when it had them."""
     with store.reading() as db:
         at = Place(*db.execute("SELECT epoch, position, rules FROM replica").fetchone())
-        entries = [row[0] for row in db.execute("SELECT entry FROM entry_state").fetchall()]
-        observed = [row[0] for row in db.execute("SELECT seq FROM feedback ORDER BY seq").fetchall()]
-        found = [*(_entry_news(db, ref) for ref in entries), *(_feedback_news(db, seq) for seq in observed)]
+        rows = db.execute(
+            "SELECT 'scope', key FROM scope UNION ALL SELECT 'entry', entry FROM entry_state "
+            "UNION ALL SELECT 'feedback', seq FROM feedback"
+        ).fetchall()
+        found = (_NEWS[kind](db, ref) for kind, ref in rows)
         return at, [news for news in found if news is not None]
 
 
@@ -114,6 +113,9 @@ def tell_what_they_lack(db: sqlite3.Connection, theirs: Sequence[News]) -> int:
     ]
     rows = db.execute("SELECT seq, entry, signal, origin FROM feedback").fetchall()
     newer += [("feedback", str(seq)) for seq, *key in rows if tuple(key) not in observed]
+    scopes = {it.entry for it in theirs if it.scope}
+    keys = db.execute("SELECT key FROM scope").fetchall()
+    newer = [*(("scope", key) for (key,) in keys if key not in scopes), *newer]
     db.executemany("INSERT INTO untold (kind, ref) VALUES (?, ?)", newer)
     return len(newer)
 
@@ -124,12 +126,12 @@ def _key(feedback: Feedback) -> tuple[str, str, str]:
 
 def _entry_news(db: sqlite3.Connection, entry_id: str) -> News | None:
     state = db.execute(
-        "SELECT content, standing, quarantined FROM entry_state WHERE entry = ?", (entry_id,)
+        "SELECT content, standing, since FROM entry_state WHERE entry = ?", (entry_id,)
     ).fetchone()
     if state is None:
         return None
-    stamp, standing_stamp, quarantined = state
-    standing = Standing(standing_stamp, bool(quarantined)) if standing_stamp else None
+    stamp, standing_stamp, since = state
+    standing = Standing(standing_stamp, time_of(since)) if standing_stamp else None
     if not stamp:
         return News(entry_id, standing=standing) if standing else None
     row = db.execute(f"SELECT {ENTRY} FROM entry WHERE id = ?", (entry_id,)).fetchone()  # noqa: S608
@@ -140,9 +142,17 @@ def _entry_news(db: sqlite3.Connection, entry_id: str) -> News | None:
     return News(entry_id, Content(stamp, CacheScope(**json.loads(definition)), offer_of(entry)), standing)
 
 
-def _feedback_news(db: sqlite3.Connection, seq: int) -> News | None:
+def _scope_news(db: sqlite3.Connection, key: str) -> News | None:
+    row = db.execute("SELECT definition FROM scope WHERE key = ?", (key,)).fetchone()
+    return None if row is None else News(key, scope=CacheScope(**json.loads(row[0])))
+
+
+def _feedback_news(db: sqlite3.Connection, seq: str) -> News | None:
     row = db.execute("SELECT entry, signal, at, origin, actor FROM feedback WHERE seq = ?", (seq,)).fetchone()
     return None if row is None else News(row[0], feedback=feedback_of(row))
+
+
+_NEWS = {"entry": _entry_news, "scope": _scope_news, "feedback": _feedback_news}
 
 
 def feedback_of(row: Sequence[Any]) -> Feedback:

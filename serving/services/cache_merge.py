@@ -18,11 +18,11 @@ from serving.cache.belief import believe
 from serving.cache.protocol import Feedback, Signal
 from serving.cache.store import CacheStore
 from serving.cache.store_file import audit
-from serving.cache.store_rows import ENTRY, PLACES, WRITTEN, History, entry_of, moment, row_of
+from serving.cache.store_rows import ENTRY, PLACES, WRITTEN, History, entry_of, moment, row_of, time_of
 from serving.cache.types import CacheEntry, CacheScope
 from serving.language.protocols import Embedder, Embeddings
 from serving.services.cache_changes import PER_MICROSECOND, Place, feedback_of, merging, set_place
-from serving.services.cache_news import News
+from serving.services.cache_news import News, Standing
 
 _AHEAD = timedelta(hours=1)
 """How far another replica's clock may be ahead."""
@@ -75,17 +75,17 @@ class Merger:
     def sound(self, news: News) -> bool:
         """Whether its times can be true; counted where not."""
         latest = self._now() + _AHEAD
-        feedback = news.feedback
-        if news.newest > (latest - _EPOCH) // timedelta(microseconds=1) * PER_MICROSECOND:
-            self.refuse("stamp_in_the_future")
+        feedback, standing = news.feedback, news.standing
+        times = [it for it in (standing and standing.since, feedback and feedback.at) if it is not None]
+        if news.newest > (latest - _EPOCH) // timedelta(microseconds=1) * PER_MICROSECOND or any(
+            at.tzinfo is None or at > latest for at in times
+        ):
+            self.refuse("time_in_the_future")
             return False
         if feedback is not None and (
-            feedback.at.tzinfo is None
-            or feedback.at > latest
-            or len(feedback.origin) > _MOST_ORIGIN
-            or len(feedback.actor) > _MOST_ACTOR
+            len(feedback.origin) > _MOST_ORIGIN or len(feedback.actor) > _MOST_ACTOR
         ):
-            self.refuse("no_observation")
+            self.refuse("too_long")
             return False
         return True
 
@@ -156,7 +156,7 @@ class Merger:
         done: Counter[str] = Counter()
         standing, content = news.standing, news.content
         if standing is not None and standing.stamp > _standing_stamp(db, news.entry):
-            self._set_standing(db, news.entry, standing.stamp, quarantined=standing.quarantined)
+            _set_standing(db, news.entry, standing)
             done["standing"] += 1
         if content is not None and content.stamp > _content_stamp(db, news.entry):
             if content.offer is None:
@@ -169,33 +169,24 @@ class Merger:
                 _set_content(db, news.entry, content.stamp)
                 self._put(db, answer)
                 done["put"] += 1
+        if news.scope is not None and news.scope.embedder == self._embedder.fingerprint:
+            done["scopes"] += self._put_scope(db, news.scope)
         if news.feedback is not None and self._observe(db, news.feedback):
             done["feedback"] += 1
         return done
 
-    def _set_standing(self, db: sqlite3.Connection, entry_id: str, stamp: int, *, quarantined: bool) -> None:
-        db.execute(
-            "INSERT INTO entry_state (entry, standing, quarantined) VALUES (?, ?, ?) ON CONFLICT (entry) "
-            "DO UPDATE SET standing = excluded.standing, quarantined = excluded.quarantined",
-            (entry_id, stamp, quarantined),
-        )
-        since = moment(self._now()) if quarantined else None
-        db.execute(
-            "UPDATE entry SET quarantined_at = ? WHERE id = ? AND (quarantined_at IS NULL) <> ?",
-            (since, entry_id, not quarantined),
-        )
+    def _put_scope(self, db: sqlite3.Connection, scope: CacheScope) -> int:
+        row = (scope.key, json.dumps(asdict(scope), sort_keys=True), moment(self._now()))
+        return db.execute("INSERT OR IGNORE INTO scope VALUES (?, ?, ?)", row).rowcount
 
     def _put(self, db: sqlite3.Connection, answer: Answer) -> None:
         entry, now = answer.entry, self._now()
-        definition = json.dumps(asdict(answer.scope), sort_keys=True)
-        db.execute("INSERT OR IGNORE INTO scope VALUES (?, ?, ?)", (entry.scope, definition, moment(now)))
+        self._put_scope(db, answer.scope)
         db.execute("DELETE FROM entry WHERE id = ?", (entry.id,))
-        quarantined = db.execute(
-            "SELECT quarantined FROM entry_state WHERE entry = ? AND quarantined", (entry.id,)
-        ).fetchone()
+        (since,) = db.execute("SELECT since FROM entry_state WHERE entry = ?", (entry.id,)).fetchone()
         told = _told(db, entry.id)
         accuracy = believe(entry.id, told, now).accuracy if told else entry.accuracy
-        row = row_of(entry, answer.vector, History(accuracy, now if quarantined else None))
+        row = row_of(entry, answer.vector, History(accuracy, time_of(since)))
         db.execute(f"INSERT INTO entry ({WRITTEN}) VALUES ({PLACES})", row)  # noqa: S608  # constants
 
     def _observe(self, db: sqlite3.Connection, told: Feedback) -> bool:
@@ -233,6 +224,16 @@ def _content_stamp(db: sqlite3.Connection, entry_id: str) -> int:
 def _standing_stamp(db: sqlite3.Connection, entry_id: str) -> int:
     row = db.execute("SELECT standing FROM entry_state WHERE entry = ?", (entry_id,)).fetchone()
     return int(row[0]) if row else 0
+
+
+def _set_standing(db: sqlite3.Connection, entry_id: str, standing: Standing) -> None:
+    since = moment(standing.since) if standing.since else None
+    db.execute(
+        "INSERT INTO entry_state (entry, standing, since) VALUES (?, ?, ?) ON CONFLICT (entry) "
+        "DO UPDATE SET standing = excluded.standing, since = excluded.since",
+        (entry_id, standing.stamp, since),
+    )
+    db.execute("UPDATE entry SET quarantined_at = ? WHERE id = ?", (since, entry_id))
 
 
 def _set_content(db: sqlite3.Connection, entry_id: str, stamp: int) -> None:

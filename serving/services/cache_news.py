@@ -8,6 +8,7 @@ receives an answer judges it and makes them anew.
 import hashlib
 import hmac
 from dataclasses import dataclass
+from datetime import datetime
 
 from serving.cache.protocol import Feedback, Offer
 from serving.cache.types import CacheScope
@@ -34,20 +35,30 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Whether an entry is kept from being served."""
+    """Whether an entry is kept from being served.
+
+    Attributes:
+        stamp: as of `Content`.
+        since: UTC time since which it is; None while it may be served.
+    """
 
     stamp: int
-    quarantined: bool
+    since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """States of an entry that changed, or an observation of it."""
+    """States of an entry that changed, or an observation of it; or a scope that was made.
+
+    Attributes:
+        entry: its id, or the scope's key.
+    """
 
     entry: str
     content: Content | None = None
     standing: Standing | None = None
     feedback: Feedback | None = None
+    scope: CacheScope | None = None
 
     @property
     def newest(self) -> int:
@@ -104,6 +115,8 @@ class Seal:
             raise IntegrityError("News of a cache hold an answer without a scope.")
         if news.feedback is not None and news.feedback.entry_id != news.entry:
             raise IntegrityError("News of a cache hold an observation of another entry.")
+        if news.scope is not None and news.scope.key != news.entry:
+            raise IntegrityError("News of a cache hold a scope of another key.")
         return news
 
     def _mac(self, body: bytes) -> str:

@@ -37,7 +37,7 @@ PULSE_S = 0.1
 _RETRY_S = 0.3
 """How long Redis is left alone after it did not answer, seconds."""
 _MOST_TOLD = 200
-_MOST_ANSWERS = 8
+_MOST_ANSWERS = 16
 """Answers that are judged and embedded between two looks at what is urgent."""
 _STATE_EVERY_S = 5.0
 _LAST_WORDS_S = 2.0

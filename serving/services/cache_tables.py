@@ -16,9 +16,9 @@ _CONTENT = """
 """
 _STANDING = """
   $tick;
-  INSERT INTO entry_state (entry, standing, quarantined)
-    VALUES (NEW.id, (SELECT stamp FROM replica), NEW.quarantined_at IS NOT NULL)
-    ON CONFLICT (entry) DO UPDATE SET standing = excluded.standing, quarantined = excluded.quarantined;
+  INSERT INTO entry_state (entry, standing, since)
+    VALUES (NEW.id, (SELECT stamp FROM replica), NEW.quarantined_at)
+    ON CONFLICT (entry) DO UPDATE SET standing = excluded.standing, since = excluded.since;
   INSERT INTO untold (kind, ref) VALUES ('entry', NEW.id);
 """
 _TABLES = (
@@ -29,7 +29,7 @@ _TABLES = (
     # Stays when the entry goes: who comes late with an older state of it learns that.
     """CREATE TABLE IF NOT EXISTS entry_state (
       entry TEXT PRIMARY KEY, content INTEGER NOT NULL DEFAULT 0, standing INTEGER NOT NULL DEFAULT 0,
-      quarantined INTEGER NOT NULL DEFAULT 0
+      since TEXT
     ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS untold (
       seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, ref TEXT NOT NULL,
@@ -43,13 +43,16 @@ _TABLES = (
       BEGIN $content_old END""",
     # An entry that is stored again keeps its quarantine; with another answer it begins without.
     """CREATE TRIGGER IF NOT EXISTS entry_put_standing AFTER INSERT ON entry
-      WHEN (SELECT merging FROM replica) = 0 AND (NEW.quarantined_at IS NOT NULL)
-        <> COALESCE((SELECT quarantined FROM entry_state WHERE entry = NEW.id), 0)
+      WHEN (SELECT merging FROM replica) = 0 AND (NEW.quarantined_at IS NULL)
+        <> ((SELECT since FROM entry_state WHERE entry = NEW.id) IS NULL)
       BEGIN $standing END""",
     """CREATE TRIGGER IF NOT EXISTS entry_standing AFTER UPDATE OF quarantined_at ON entry
       WHEN (SELECT merging FROM replica) = 0
         AND (NEW.quarantined_at IS NULL) <> (OLD.quarantined_at IS NULL)
       BEGIN $standing END""",
+    """CREATE TRIGGER IF NOT EXISTS scope_made AFTER INSERT ON scope
+      WHEN (SELECT merging FROM replica) = 0
+      BEGIN INSERT INTO untold (kind, ref) VALUES ('scope', NEW.key); END""",
     """CREATE TRIGGER IF NOT EXISTS feedback_told AFTER INSERT ON feedback
       WHEN (SELECT merging FROM replica) = 0
       BEGIN INSERT INTO untold (kind, ref) VALUES ('feedback', NEW.seq); END""",
@@ -57,7 +60,8 @@ _TABLES = (
 _BEFORE = (
     # What was there before anybody noted is as old as it says.
     """INSERT INTO entry_state SELECT id, $created,
-      CASE WHEN quarantined_at IS NULL THEN 0 ELSE $doubted END, quarantined_at IS NOT NULL FROM entry""",
+      CASE WHEN quarantined_at IS NULL THEN 0 ELSE $doubted END, quarantined_at FROM entry""",
+    "INSERT INTO untold (kind, ref) SELECT 'scope', key FROM scope ORDER BY created_at, key",
     "INSERT INTO untold (kind, ref) SELECT 'entry', id FROM entry ORDER BY seq",
     "INSERT INTO untold (kind, ref) SELECT 'feedback', seq FROM feedback ORDER BY seq",
     "INSERT INTO replica VALUES (1, $now, 0, '', '', '')",

@@ -300,7 +300,7 @@ def test_with_a_key_only_who_has_it_is_believed(
     here, there = make("a", key=b"ours"), make("b", key=b"ours")
     (id_,) = here.insert(Q1)
     eventually(lambda: there.holds(id_), within_s=SOON_S)
-    lie = News(id_, standing=Standing(stamp(), quarantined=True))
+    lie = News(id_, standing=Standing(stamp(), datetime.now(UTC)))
     whisper(redis_server.url, namespace, [lie, News(id_, Content(stamp()))])
     whisper(redis_server.url, namespace, [lie], key=b"theirs")
     (second,) = here.insert(Q2)
@@ -316,6 +316,12 @@ def test_an_answer_of_another_tenants_scope_is_another_entry(two: tuple[Replica,
     (mine,), (theirs,) = here.insert(Q1), here.insert(Q1, scope=other)
     eventually(lambda: there.holds(mine, theirs), within_s=SOON_S)
     assert there.store.counts() == {SCOPE.key: 1, other.key: 1}
+
+
+def test_an_empty_scope_is_made_in_the_other_replica_too(two: tuple[Replica, Replica]) -> None:
+    here, there = two
+    here.store.add_scope(SCOPE, actor="anna")
+    eventually(lambda: there.store.scopes() == {SCOPE.key: SCOPE}, within_s=SOON_S)
 
 
 def test_with_other_rules_everything_is_judged_again(make: Make) -> None:
