@@ -93,7 +93,13 @@ class RemoteCache:
         if len(body) > MOST_BYTES:
             self._count(self._refused, Refusal.TOO_LONG)
             return Insertion(refusal=Refusal.TOO_LONG, detail="more than can be sent")
-        return self._asked("POST", "/v1/insert", Insertion, self._write_s, body)
+        insertion = self._asked("POST", "/v1/insert", Insertion, self._write_s, body)
+        entry = insertion.entry
+        if (entry is None) is (insertion.refusal is None) or (
+            entry is not None and (entry.scope, entry.intent) != (scope.key, offer.intent)
+        ):
+            raise _not_understood()
+        return insertion
 
     def feedback(self, feedback: Feedback) -> Belief:
         """See `Cache.feedback`."""

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from serving.errors import Category, InvalidInputError, VoicebotError
 
@@ -30,6 +31,12 @@ def add_error_answers(app: FastAPI) -> None:
         # What was sent is not repeated: it may be personal, and it may be what no answer can hold.
         said = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}." for item in error.errors()]
         return explained(InvalidInputError(" ".join(said), advice="docs/operations.md shows what is sent."))
+
+    @app.exception_handler(HTTPException)
+    async def explain_status(_request: Request, error: HTTPException) -> JSONResponse:
+        category = Category.MISSING if error.status_code == 404 else Category.INVALID_INPUT
+        body = {"error": f"{error.detail}.", "advice": "", "category": category.value}
+        return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
 
 def explained(error: VoicebotError) -> JSONResponse:
