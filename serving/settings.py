@@ -163,6 +163,9 @@ class Settings(BaseSettings):
     cache_threshold: float = Field(default=0.75, ge=0, le=1)
     """Cosine from which a question of the same signature and intent is answered from the cache. At 0.75
     no hard negative of data/cache_pairs' train split is served (docs/evaluation.md)."""
+    shadow_share: float = Field(default=0.02, ge=0, le=1)
+    """Share of the answers from the cache that the engine is asked for as well, later, to bound how many are
+    wrong; 0 asks none."""
     registry_poll_s: float = Field(default=1.0, gt=0, le=60)
     """How often a running server looks for a promotion, in seconds."""
     adapter_signing_key: SecretStr | None = None
