@@ -92,8 +92,10 @@ class StoreFile:
             db.execute("COMMIT")
             self._steps(f"{what}: committed")
 
-    def connect(self) -> sqlite3.Connection:
-        """A connection without a transaction, for whoever keeps it.
+    def connect(self) -> tuple[sqlite3.Connection, bool]:
+        """A connection without a transaction, and whether it may be kept.
+
+        One to a file in a folder that this user cannot write to sees no changes and must not be kept.
 
         Raises:
             sqlite3.Error: it cannot be opened.
@@ -103,7 +105,7 @@ class StoreFile:
             db = _connection(f"{uri}?mode=rwc", _WRITER_WAITS_S)
             db.execute("PRAGMA foreign_keys=ON")
             db.execute("PRAGMA synchronous=FULL")
-            return db
+            return db, True
         db = _connection(f"{uri}?mode=ro", _READER_WAITS_S)
         try:
             db.execute("PRAGMA schema_version").fetchone()
@@ -112,11 +114,11 @@ class StoreFile:
             if code(error) not in _NO_WAL_INDEX or not self._rests():
                 raise
             # WAL mode makes a file beside the database even for readers, which this user may not.
-            return _connection(f"{uri}?immutable=1", _READER_WAITS_S)
+            return _connection(f"{uri}?immutable=1", _READER_WAITS_S), False
         except BaseException:
             db.close()
             raise
-        return db
+        return db, True
 
     def _prepare(self) -> None:
         """Make the tables in an empty file, bring an older one up to date, leave every other as it is."""
@@ -145,7 +147,7 @@ class StoreFile:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """A connection that is closed, and so rolled back, when the block ends."""
-        with told_apart(self.path), closing(self.connect()) as db:
+        with told_apart(self.path), closing(self.connect()[0]) as db:
             yield db
 
     def _rests(self) -> bool:

@@ -12,7 +12,7 @@ from serving.errors import IntegrityError
 SCHEMA_VERSION = 2
 REBUILD = "Move the folder away and build the cache again with `voicebot build-cache`."
 PAGE_BYTES = 8192
-"""Of a new file: three entries with their embeddings fill a page; one would half fill one of the usual 4096."""
+"""Of a new file: three entries with their embeddings fill a page; one would half fill a usual one of 4096."""
 
 _V1 = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -39,6 +39,10 @@ _V2 = (
       seq INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL, signal TEXT NOT NULL, at TEXT NOT NULL,
       origin TEXT NOT NULL, actor TEXT NOT NULL, note TEXT NOT NULL, UNIQUE (entry, signal, origin)
     )""",
+    # Says which file an index was derived from: sequence numbers mean nothing in another one.
+    "INSERT INTO meta VALUES ('identity', lower(hex(randomblob(16))))",
+    "DROP INDEX entry_exact",
+    "CREATE INDEX entry_words ON entry (scope, exact_key, intent)",
     # The rows of a bucket that are newer than an index; the rowid, which is `seq`, ends every index.
     "CREATE INDEX entry_bucket ON entry (scope, bucket) WHERE cacheability = 'semantic'",
     "CREATE INDEX entry_created ON entry (created_at)",

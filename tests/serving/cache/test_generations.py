@@ -4,27 +4,33 @@ import errno
 import fcntl
 import os
 import shutil
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.cache import index
-from serving.cache.index import LOCK, MANIFEST, load_scope, publish, read_manifest
-from serving.cache.lookup import SemanticCache
+from serving.cache import follow, publishing
+from serving.cache.generation import read_manifest
+from serving.cache.publishing import LOCK, publish
 from serving.cache.store import CacheStore
-from serving.cache.types import Outcome, Reason
-from serving.errors import IntegrityError, UnavailableError
-from tests.serving.cache_world import FEE_ANSWER, SCOPE, WordEmbedder, ask, entry, fill, open_cache
-
-AFTER = replace(SCOPE, intent_adapter="banking-lora/2")
-PARAPHRASE = "So what does a wire transfer cost?"
+from serving.cache.types import Reason
+from serving.errors import UnavailableError
+from tests.serving.cache_world import (
+    AFTER,
+    FEE_ANSWER,
+    PARAPHRASE,
+    SCOPE,
+    WordEmbedder,
+    ask,
+    entry,
+    fill,
+    open_cache,
+    served,
+)
 
 
 class Crash(BaseException):
@@ -51,11 +57,6 @@ def crashing_at(step: int, error: BaseException) -> Iterator[list[str]]:
             patch.setattr(Path, name, failing(name, getattr(Path, name)))
         patch.setattr(shutil, "rmtree", failing("rmtree", shutil.rmtree))
         yield reached
-
-
-def served(cache: SemanticCache, scope: Any = SCOPE, text: str = PARAPHRASE) -> str | None:
-    found = cache.lookup(ask(text), scope).entry
-    return found.answer if found else None
 
 
 class TestPublishing:
@@ -85,8 +86,8 @@ class TestPublishing:
             cache = open_cache(folder)
             committed.append(cache.generation() == 3)
             assert served(cache) == FEE_ANSWER
-            there = cache.lookup(ask(PARAPHRASE), AFTER)
-            assert there.reason is (Reason.SEMANTIC if committed[-1] else Reason.NO_SCOPE)
+            # What the store has committed answers, published or not.
+            assert cache.lookup(ask(PARAPHRASE), AFTER).reason is Reason.SEMANTIC
         assert committed == [at > steps.index("replace") for at in range(len(steps))]
         assert publish(CacheStore(folder / "cache.sqlite"), folder).generation == 4
         assert len(list(folder.glob("gen-*"))) == 2
@@ -137,7 +138,7 @@ class TestPublishing:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fill(tmp_path, [entry()])
-        monkeypatch.setattr(index, "_LOCK_WAIT_S", 0.0)
+        monkeypatch.setattr(publishing, "_LOCK_WAIT_S", 0.0)
         with (tmp_path / LOCK).open("r+") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             with pytest.raises(UnavailableError, match="Another process"):
@@ -177,12 +178,44 @@ class TestReaders:
         assert cache.warm(SCOPE) == 0
         assert list(tmp_path.iterdir()) == []
 
-    def test_warming_opens_the_scope_before_the_first_question(self, tmp_path: Path) -> None:
+    def test_warming_opens_the_scope_before_the_first_question(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         fill(tmp_path, [entry()])
         cache = open_cache(tmp_path)
         assert cache.warm(SCOPE) == 1
-        (tmp_path / "cache.sqlite").unlink()
+        monkeypatch.setattr(follow, "open_rows", pytest.fail)
         assert served(cache) == FEE_ANSWER
+
+    def test_a_reader_without_a_generation_reads_the_store(self, tmp_path: Path) -> None:
+        vectors = WordEmbedder().embed([entry().question])
+        CacheStore(tmp_path / "cache.sqlite").replace_scope(SCOPE, [entry()], vectors, actor="test")
+        cache = open_cache(tmp_path)
+        assert (served(cache), cache.generation()) == (FEE_ANSWER, 0)
+
+    def test_a_generation_of_another_store_is_not_believed(self, tmp_path: Path) -> None:
+        fill(tmp_path, [entry(f"What does a wire transfer of {n} dollars cost?") for n in range(9)])
+        for left in tmp_path.glob("cache.sqlite*"):
+            left.unlink()
+        vectors = WordEmbedder().embed([entry().question])
+        CacheStore(tmp_path / "cache.sqlite").replace_scope(SCOPE, [entry()], vectors, actor="test")
+        assert served(open_cache(tmp_path)) == FEE_ANSWER
+
+    def test_a_store_that_was_put_back_from_a_copy_is_read_as_it_is_now(self, tmp_path: Path) -> None:
+        fill(tmp_path, [entry()])
+        copy = tmp_path / "copy.sqlite"
+        shutil.copy(tmp_path / "cache.sqlite", copy)
+        others = [entry(f"What does a wire transfer of {n} dollars cost?") for n in range(9)]
+        fill(tmp_path, [entry(), *others])
+        cache = open_cache(tmp_path)
+        assert served(cache, text=f"So {others[3].question}") is not None
+        copy.rename(tmp_path / "cache.sqlite")
+        new = entry("Is a wire transfer safe?", "Yes.")
+        store = CacheStore(tmp_path / "cache.sqlite")
+        store.insert(SCOPE, [new], WordEmbedder().embed([new.question]), actor="test")
+        for reader in (cache, open_cache(tmp_path)):
+            assert served(reader, text=f"So {new.question}") == "Yes."
+            assert served(reader, text=others[3].question) is None
 
     def test_readers_never_wait_or_err_or_mix_while_a_writer_publishes(self, tmp_path: Path) -> None:
         questions = [f"What does a wire transfer of {n}00 dollars cost?" for n in range(1, 9)]
@@ -221,131 +254,3 @@ class TestReaders:
         assert wrong == []
         assert min(counts) >= 20
         assert served(cache, text=questions[0]) == f"{questions[0]} version 12"
-
-
-def garbage(path: Path) -> None:
-    path.write_bytes(b"\x00garbage" * 100)
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(bytes(content))
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-8])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def halve(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def become_a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-DAMAGES = [garbage, flip, truncate, empty, Path.unlink, become_a_folder]
-
-
-class TestDamage:
-    @pytest.mark.parametrize("suffix", ["faiss", "ids"])
-    @pytest.mark.parametrize("damage", DAMAGES)
-    def test_an_index_file_that_is_not_the_published_one_gives_way_to_the_store(
-        self, tmp_path: Path, damage: Callable[[Path], None], suffix: str
-    ) -> None:
-        others = [entry("Is a wire transfer safe?", "Yes."), entry("Can I cancel a wire transfer?", "No.")]
-        fill(tmp_path, [*others, entry()])
-        damage(tmp_path / "gen-000001" / f"{SCOPE.key}.{suffix}")
-        cache = open_cache(tmp_path)
-        assert served(cache) == FEE_ANSWER
-        assert served(cache, text=others[1].question) == "No."
-
-    def test_a_generation_that_is_gone_gives_way_to_the_store(self, tmp_path: Path) -> None:
-        fill(tmp_path, [entry()])
-        shutil.rmtree(tmp_path / "gen-000001")
-        assert served(open_cache(tmp_path)) == FEE_ANSWER
-
-    def test_no_index_file_brings_back_an_entry_that_the_store_has_dropped(self, tmp_path: Path) -> None:
-        gone = entry("How do I stop a wire transfer?", "Nobody approves of this any more.")
-        fill(tmp_path, [gone, entry()])
-        store = CacheStore(tmp_path / "cache.sqlite")
-        store.replace_scope(SCOPE, [entry()], WordEmbedder().embed([entry().question]), actor="test")
-        cache = open_cache(tmp_path)
-        assert served(cache, text=gone.question) is None
-        assert served(cache) == FEE_ANSWER
-
-    @pytest.mark.parametrize(
-        "content",
-        [
-            "",
-            "{",
-            "null",
-            "[]",
-            "{}",
-            '{"generation": 1}',
-            '{"generation": "one", "last_seq": 1, "files": {}}',
-            '{"generation": null, "last_seq": 1, "files": {}}',
-            '{"generation": 1, "last_seq": 1, "files": ["a"]}',
-            '{"generation": 1, "last_seq": 1, "files": null}',
-            b"\xff\xfe",
-        ],
-    )
-    def test_a_damaged_manifest_is_a_miss_until_the_next_build_which_it_does_not_hinder(
-        self, tmp_path: Path, content: str | bytes
-    ) -> None:
-        fill(tmp_path, [entry()])
-        cache = open_cache(tmp_path)
-        assert served(cache) == FEE_ANSWER
-        (tmp_path / MANIFEST).write_bytes(content if isinstance(content, bytes) else content.encode())
-        with pytest.raises(IntegrityError, match="damaged"):
-            read_manifest(tmp_path)
-        decision = cache.lookup(ask(), SCOPE)
-        assert (decision.outcome, decision.reason) == (Outcome.MISS, Reason.ERROR)
-        assert (cache.generation(), cache.warm(SCOPE)) == (0, 0)
-        assert fill(tmp_path, [entry()]).generation == 2
-        assert served(cache) == FEE_ANSWER
-
-    @pytest.mark.parametrize("damage", [garbage, halve, empty, Path.unlink, become_a_folder])
-    def test_a_damaged_store_is_a_miss_for_new_readers_and_nothing_for_those_who_have_read_it(
-        self, tmp_path: Path, damage: Callable[[Path], None]
-    ) -> None:
-        fill(tmp_path, [entry()])
-        reader = open_cache(tmp_path)
-        assert served(reader) == FEE_ANSWER
-        damage(tmp_path / "cache.sqlite")
-        decision = open_cache(tmp_path).lookup(ask(), SCOPE)
-        assert (decision.outcome, decision.reason) == (Outcome.MISS, Reason.ERROR)
-        assert served(reader) == FEE_ANSWER
-
-    def test_a_locked_store_is_a_miss_at_once_and_no_wait(self, tmp_path: Path) -> None:
-        fill(tmp_path, [entry()])
-        reader = open_cache(tmp_path)
-        assert served(reader) == FEE_ANSWER
-        with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as holder:
-            holder.execute("PRAGMA locking_mode=EXCLUSIVE")
-            holder.execute("BEGIN EXCLUSIVE")
-            started = time.perf_counter()
-            decision = open_cache(tmp_path).lookup(ask(), SCOPE)
-            assert time.perf_counter() - started < 2
-            assert (decision.reason, decision.detail) == (Reason.ERROR, "UnavailableError")
-            assert served(reader) == FEE_ANSWER
-        assert served(open_cache(tmp_path)) == FEE_ANSWER
-
-    def test_a_store_of_another_schema_is_a_miss(self, tmp_path: Path) -> None:
-        fill(tmp_path, [entry()])
-        with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as db, db:
-            db.execute("UPDATE meta SET value = '9' WHERE name = 'schema'")
-        decision = open_cache(tmp_path).lookup(ask(), SCOPE)
-        assert (decision.reason, decision.detail) == (Reason.ERROR, "IntegrityError")
-
-    def test_a_scope_that_the_generation_does_not_hold_is_none(self, tmp_path: Path) -> None:
-        manifest = fill(tmp_path, [entry()])
-        store = CacheStore(tmp_path / "cache.sqlite")
-        assert load_scope(store, tmp_path, manifest, "../../etc/passwd") is None
-        assert load_scope(store, tmp_path, manifest, AFTER.key) is None
