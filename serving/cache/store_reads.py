@@ -75,6 +75,12 @@ class StoreReads(StoreFile):
             rows = db.execute("SELECT key, definition FROM scope ORDER BY created_at, key").fetchall()
             return {key: CacheScope(**json.loads(definition)) for key, definition in rows}
 
+    def scopes_since(self) -> dict[str, datetime]:
+        """When each scope was first filled, UTC, by key."""
+        with self.reading() as db:
+            rows = db.execute("SELECT key, created_at FROM scope")
+            return {key: datetime.fromisoformat(at) for key, at in rows}
+
     def counts(self) -> dict[str, int]:
         """Entries of each scope that has any."""
         with self.reading() as db:

@@ -66,7 +66,7 @@ def known_question(bank: Bank) -> str:
     """A question of the approved answers that the keyword tagger knows."""
     box = toolbox(bank.cache_folder)
     asked = next(it.questions for it in box.knowledge.answers if it.intent == "branch_hours")
-    return next(question for question in asked if "branch " in question.lower())
+    return next(question for question in asked if "branch?" in question.lower())
 
 
 def test_a_hit_is_asked_of_the_engine_as_if_there_were_no_cache(bank: Bank, watched: Watched) -> None:
