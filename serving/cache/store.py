@@ -120,6 +120,14 @@ class CacheStore(StoreReads):
                 self._audit(db, actor, "insert", detail)
         return len(new)
 
+    def add_scope(self, scope: CacheScope, *, actor: str) -> bool:
+        """Make a scope without entries; False where it is there already."""
+        with self.writing("add_scope") as db:
+            added = self._put_scope(db, scope)
+            if added:
+                self._audit(db, actor, "add_scope", {"scope": scope.key})
+        return added
+
     def remove(self, ids: Collection[str], *, actor: str, why: str) -> int:
         """Remove entries; what was told of them stays.
 
@@ -228,11 +236,11 @@ class CacheStore(StoreReads):
                 rows,
             )
 
-    def _put_scope(self, db: sqlite3.Connection, scope: CacheScope) -> None:
+    def _put_scope(self, db: sqlite3.Connection, scope: CacheScope) -> bool:
         self._steps("scope")
         definition = json.dumps(asdict(scope), sort_keys=True)
         row = (scope.key, definition, moment(datetime.now(UTC)))
-        db.execute("INSERT OR IGNORE INTO scope VALUES (?, ?, ?)", row)
+        return db.execute("INSERT OR IGNORE INTO scope VALUES (?, ?, ?)", row).rowcount == 1
 
     def _audit(self, db: sqlite3.Connection, actor: str, action: str, detail: Mapping[str, object]) -> None:
         self._steps(f"{action}: audit")
