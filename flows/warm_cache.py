@@ -21,7 +21,7 @@ from serving.cache.local import LocalCache
 from serving.cache.protocol import Insertion, Offer, Refusal
 from serving.cache.same_answer import AnswerJudge
 from serving.cache.types import CacheScope, exact_key
-from serving.call.caching import approved_for
+from serving.call.caching import approved_for, query_of
 from serving.call.clock import FileClock, Laps
 from serving.call.dialogue import DialogueState, HeardTurn
 from serving.call.generation import generate, request_for
@@ -115,8 +115,7 @@ def answer_ahead(
     for text in questions:
         turn = HeardTurn("warm-cache", 1, text, 1.0)
         heard = understand(turn, DialogueState(), tagger, box, Laps(FileClock(), 0.0))
-        query = replace(cache.query(heard.user.text, heard.tag.label), signature=heard.signature)
-        if cache.reader.lookup(query, scope).similarity == 1.0:
+        if cache.reader.lookup(query_of(box, heard), scope).similarity == 1.0:
             known += 1
             continue
         made = _answered(box, cache, scope, heard, judge, actor=actor)

@@ -1,11 +1,11 @@
 """A server's watch over its cache: shadow checks that tell the store, and metrics that read it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from loguru import logger
 
-from serving.cache.belief import ShadowTally
+from serving.cache.belief import SHADOW_WINDOW, ShadowTally
 from serving.cache.protocol import Feedback
 from serving.cache.same_answer import AnswerJudge
 from serving.cache.signature import Signer
@@ -16,9 +16,6 @@ from serving.call.shadow import ShadowChecks
 from serving.language.protocols import Embedder
 from serving.settings import Settings
 from serving.telemetry.cache_metrics import CacheCounts, CacheMetrics
-
-SHADOW_WINDOW = timedelta(days=90)
-"""Shadow checks older than this say nothing of what is served now."""
 
 
 def watch_cache(
