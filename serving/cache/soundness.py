@@ -1,4 +1,4 @@
-"""Whether a cache is what it should be: its files, its rows, its embeddings, and the rules that it was made by.
+"""Whether a cache is what it should be: files, rows, embeddings, and the rules that it was made by.
 
 It repairs nothing. Damage of derived files costs nobody an answer, the store is read instead; a row against
 the rules is one that somebody put there by another door.
@@ -16,7 +16,7 @@ from serving.cache.signature import Signer
 from serving.cache.store import FILE, CacheStore
 from serving.cache.store_rows import StoredEntry, are_unit
 from serving.cache.types import CacheScope, exact_key
-from serving.cache.wording import MAX_ANSWER_CHARS, text_fault
+from serving.cache.wording import MAX_ANSWER_CHARS, MAX_QUESTION_CHARS, text_fault
 from serving.errors import VoicebotError
 from serving.language.knowledge import Cacheability, Knowledge
 
@@ -107,10 +107,10 @@ def _row(item: StoredEntry, scope: CacheScope | None) -> Iterator[str]:
     if not 0 <= entry.accuracy <= 1:
         yield "its accuracy is no probability"
     for which, text, longest in (
-        ("question", entry.question, None),
+        ("question", entry.question, MAX_QUESTION_CHARS),
         ("answer", entry.answer, MAX_ANSWER_CHARS),
     ):
-        fault = text_fault(text) if longest is None else text_fault(text, longest)
+        fault = text_fault(text, longest)
         if fault is not None:
             yield f"{which}: {fault[1]}"
     if personal_kinds(entry.question):

@@ -5,10 +5,11 @@ was told of an entry is not either; a verdict belongs to the home in which it wa
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from serving.cache.protocol import Offer
 from serving.cache.types import CacheEntry, CacheScope
@@ -86,7 +87,7 @@ def _offer(path: Path, number: int, line: str) -> Offer:
     return Offer(question, intent, answer, tuple(names), source, expires_at=until)
 
 
-def _object(path: Path, number: int, line: str) -> dict[str, object]:
+def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         found = json.loads(line) if len(line) <= LONGEST_LINE else None
     except (ValueError, RecursionError) as error:
@@ -97,8 +98,4 @@ def _object(path: Path, number: int, line: str) -> dict[str, object]:
 
 
 def _strings(value: object) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and all(isinstance(it, str) for it in value)
-    )
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
