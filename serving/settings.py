@@ -174,6 +174,9 @@ class Settings(BaseSettings):
     cache_shared_key: SecretStr | None = None
     """Key that signs what caches tell each other (HMAC); without it everyone who may write to that Redis is
     believed."""
+    shadow_share: float = Field(default=0.02, ge=0, le=1)
+    """Share of the answers from the cache that the engine is asked for as well, later, to bound how many are
+    wrong; 0 asks none."""
     registry_poll_s: float = Field(default=1.0, gt=0, le=60)
     """How often a running server looks for a promotion, in seconds."""
     adapter_signing_key: SecretStr | None = None

@@ -13,7 +13,12 @@ from serving.language.knowledge import Answer
 
 def lookup(box: Toolbox, turn: Understood, scope: CacheScope) -> CacheDecision:
     """Ask the cache about a turn."""
-    query = CacheQuery(
+    return box.cache.lookup(query_of(box, turn), scope)
+
+
+def query_of(box: Toolbox, turn: Understood) -> CacheQuery:
+    """A turn as the cache sees it."""
+    return CacheQuery(
         text=turn.user.text,
         intent=turn.tag.label,
         cacheability=box.knowledge.cacheability(turn.tag.label),
@@ -21,7 +26,6 @@ def lookup(box: Toolbox, turn: Understood, scope: CacheScope) -> CacheDecision:
         context_dependent=turn.points_back,
         personal=turn.personal,
     )
-    return box.cache.lookup(query, scope)
 
 
 def cache_record(decision: CacheDecision) -> CacheRecord:

@@ -23,6 +23,7 @@ from serving.cache.types import CacheScope
 from serving.call.arm_guard import CallArms
 from serving.call.arms import InArm
 from serving.call.book import CallBook
+from serving.call.cache_watch import watch_cache
 from serving.call.clock import Clock, FileClock
 from serving.call.ears import Ears
 from serving.call.faults import fault
@@ -121,6 +122,7 @@ class Runtime:
             lexicon, lambda kind, value: keyed_hash(kind, value, self._key), settings.currency
         )
         self.cache = SemanticCache(settings.home / "cache", self.encoder, threshold=settings.cache_threshold)
+        self._shadow = watch_cache(settings, self.metrics.cache, self.signer, self.encoder, self._key)
         tools = bank_tools(
             rates, texts, bank_name=settings.bank_name, jurisdiction=settings.jurisdiction, today=today
         )
@@ -152,6 +154,7 @@ class Runtime:
             patience=Patience(llm_limit_s(settings, llm.engine.info)),
             banking=banking,
             guard=load_injection_guard(settings.data / "lexicons" / "injection.yaml"),
+            shadow=self._shadow,
         )
         self._wordings = Wordings(texts, settings, today)
         self._wordings.check(self.knowledge, voice=voice)
@@ -215,6 +218,7 @@ class Runtime:
     def close(self) -> None:
         """Stop watching for promotions, let running writes finish, close connections; what hangs is left."""
         self._vads.close()
+        self._shadow.close()
         self.arms.close()
         self.adapter.close()
         self.dialogue.close()
