@@ -23,6 +23,8 @@ from serving.language.knowledge import Cacheability
 if TYPE_CHECKING:
     import httpx
 
+    from serving.settings import Settings
+
 LOOKUP_S = 0.25
 """How long a caller's turn waits for the service, seconds: two fifths of it to connect."""
 WRITE_S = 5.0
@@ -224,6 +226,14 @@ class RemoteCache:
         import ssl
 
         return ssl.create_default_context() if self._url.startswith("https") else False
+
+
+def remote_cache(settings: "Settings") -> RemoteCache | None:
+    """The service that `cache_url` names; None where there is none. Nothing is asked of it yet."""
+    if not settings.cache_url:
+        return None
+    token = settings.cache_token.get_secret_value() if settings.cache_token else ""
+    return RemoteCache(settings.cache_url, token=token)
 
 
 def _decided_here(query: CacheQuery) -> CacheDecision | None:

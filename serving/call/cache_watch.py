@@ -6,7 +6,7 @@ from pathlib import Path
 from loguru import logger
 
 from serving.cache.belief import SHADOW_WINDOW, ShadowTally
-from serving.cache.protocol import Feedback
+from serving.cache.protocol import Cache, Feedback
 from serving.cache.same_answer import AnswerJudge
 from serving.cache.signature import Signer
 from serving.cache.store import FILE, CacheStore
@@ -19,7 +19,13 @@ from serving.telemetry.cache_metrics import CacheCounts, CacheMetrics
 
 
 def watch_cache(
-    settings: Settings, metrics: CacheMetrics, signer: Signer, embedder: Embedder, key: bytes
+    settings: Settings,
+    metrics: CacheMetrics,
+    signer: Signer,
+    embedder: Embedder,
+    key: bytes,
+    *,
+    remote: Cache | None = None,
 ) -> ShadowChecks:
     """Have a server's metrics read its cache, and some of its hits checked (setting `shadow_share`).
 
@@ -29,20 +35,22 @@ def watch_cache(
         signer: knows values and facets of answers.
         embedder: for the similarity of answers.
         key: of the hash that chooses hits.
+        remote: the service that answers instead of this home's cache; it is told, and counts for itself.
 
     Returns:
         The checks, to be closed.
     """
     path = settings.home / "cache" / FILE
-    metrics.watch(lambda: _counts(path))
+    if remote is None:
+        metrics.watch(lambda: _counts(path))
     return ShadowChecks(
         AnswerJudge(signer, embedder),
         share=settings.shadow_share,
         key=key,
-        tell=lambda feedback: _tell(path, feedback),
+        tell=lambda feedback: _tell(path, feedback) if remote is None else remote.feedback(feedback),
         counted=lambda result: metrics.shadow_checked(result.value),
         bounded=lambda tally: metrics.bounded(tally.checks, tally.upper_bound()),
-        tally=lambda: _tally(path),
+        tally=lambda: _tally(path) if remote is None else ShadowTally(),
     )
 
 

@@ -18,6 +18,7 @@ from serving.adapters.live_dialogue import ServedDialogue, live_dialogue
 from serving.adapters.signature import require_signed_dialogue
 from serving.arms.assignment import caller_key
 from serving.cache.lookup import SemanticCache
+from serving.cache.remote import remote_cache
 from serving.cache.signature import RULES, Signer
 from serving.cache.types import CacheScope
 from serving.call.arm_guard import CallArms
@@ -33,7 +34,7 @@ from serving.call.live import LiveCall
 from serving.call.live_parts import Parts, turn_policy
 from serving.call.live_state import LiveSnapshot
 from serving.call.patience import Patience, llm_limit_s
-from serving.call.ports import CallObserver, Engines, Journal
+from serving.call.ports import AskedCache, CallObserver, Engines, Journal
 from serving.call.record import CallRecord
 from serving.call.recording import Recording
 from serving.call.responder import Responder
@@ -121,8 +122,13 @@ class Runtime:
         self.signer = Signer(
             lexicon, lambda kind, value: keyed_hash(kind, value, self._key), settings.currency
         )
-        self.cache = SemanticCache(settings.home / "cache", self.encoder, threshold=settings.cache_threshold)
-        self._shadow = watch_cache(settings, self.metrics.cache, self.signer, self.encoder, self._key)
+        self._remote = remote_cache(settings)
+        self.cache: AskedCache = self._remote or SemanticCache(
+            settings.home / "cache", self.encoder, threshold=settings.cache_threshold
+        )
+        self._shadow = watch_cache(
+            settings, self.metrics.cache, self.signer, self.encoder, self._key, remote=self._remote
+        )
         tools = bank_tools(
             rates, texts, bank_name=settings.bank_name, jurisdiction=settings.jurisdiction, today=today
         )
@@ -219,6 +225,8 @@ class Runtime:
         """Stop watching for promotions, let running writes finish, close connections; what hangs is left."""
         self._vads.close()
         self._shadow.close()
+        if self._remote is not None:
+            self._remote.close()
         self.arms.close()
         self.adapter.close()
         self.dialogue.close()

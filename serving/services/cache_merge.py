@@ -76,9 +76,9 @@ class Merger:
         """Whether its times can be true; counted where not."""
         latest = self._now() + _AHEAD
         feedback, standing = news.feedback, news.standing
-        times = [it for it in (standing and standing.since, feedback and feedback.at) if it is not None]
+        times = [standing.since if standing else None, feedback.at if feedback else None]
         if news.newest > (latest - _EPOCH) // timedelta(microseconds=1) * PER_MICROSECOND or any(
-            at.tzinfo is None or at > latest for at in times
+            at is not None and (at.tzinfo is None or at > latest) for at in times
         ):
             self.refuse("time_in_the_future")
             return False

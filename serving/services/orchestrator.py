@@ -43,7 +43,7 @@ from serving.services.live_server import add_live_routes
 from serving.services.monitoring import monitoring
 from serving.services.open_calls import OpenCalls
 from serving.services.reachability import Reachability
-from serving.services.sharing import open_idempotency_store, open_live_state, redis_url
+from serving.services.sharing import open_idempotency_store, open_live_state, redis_url, sharing_its_cache
 from serving.services.stopping import stopped_by_sigterm
 from serving.telemetry.loop_lag import watch_loop
 from serving.telemetry.metrics import CONTENT_TYPE
@@ -157,6 +157,7 @@ def serve(settings: "Settings", listening: Callable[[str], None] = lambda _url: 
         bound(settings.host, settings.port) as listener,
         contextlib.closing(BackgroundState(open_live_state(settings))) as state,
         Runtime(settings, voice=True, writes=open_idempotency_store(settings)) as runtime,
+        sharing_its_cache(settings, runtime.encoder),
         Reachability(_dependencies(settings, runtime, state)) as reach,
         contextlib.closing(WorkPools(options.max_calls)) as pools,
     ):

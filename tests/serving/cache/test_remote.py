@@ -72,11 +72,10 @@ def answered(decision: CacheDecision) -> bytes:
 
 
 def test_a_hit_is_what_the_service_says_and_the_generation_is_remembered() -> None:
-    with listening(says(http(answered(HIT)))) as (url, came):
-        with remote(url, "t") as client:
-            assert client.generation() == 0
-            assert client.lookup(QUERY, SCOPE) == HIT
-            assert client.generation() == 7
+    with listening(says(http(answered(HIT)))) as (url, came), remote(url, "t") as client:
+        assert client.generation() == 0
+        assert client.lookup(QUERY, SCOPE) == HIT
+        assert client.generation() == 7
     assert b"authorization: Bearer t" in came[0]
     assert b"POST /v1/lookup" in came[0]
 
@@ -110,12 +109,11 @@ def test_an_answer_that_is_none_is_a_miss(raw: bytes) -> None:
         line.sendall(raw)
         line.shutdown(socket.SHUT_RDWR)
 
-    with listening(say_and_go) as (url, _):
-        with remote(url) as client:
-            found = client.lookup(QUERY, SCOPE)
-            assert (found.outcome, found.reason, found.entry) == (Outcome.MISS, Reason.ERROR, None)
-            with pytest.raises((UnavailableError, MissingError)):
-                client.insert(OFFER, SCOPE, actor="test")
+    with listening(say_and_go) as (url, _), remote(url) as client:
+        found = client.lookup(QUERY, SCOPE)
+        assert (found.outcome, found.reason, found.entry) == (Outcome.MISS, Reason.ERROR, None)
+        with pytest.raises((UnavailableError, MissingError)):
+            client.insert(OFFER, SCOPE, actor="test")
 
 
 def silent(_line: socket.socket) -> None:
