@@ -23,13 +23,14 @@ def serve(host: Host = "", port: Port = PORT) -> None:
     with command_errors():
         from serving.cache import open_cache
         from serving.language.encoder import use_one_thread
-        from serving.services.cache_service import serve_cache
+        from serving.services.cache_service import serve_cache, token_of
         from serving.services.sharing import open_cache_sharing
         from serving.settings import Settings
         from serving.telemetry.logs import configure_logs
 
         settings = Settings.load()
         settings = settings.model_copy(update={"host": host or settings.host, "port": port})
+        token_of(settings)  # before models are loaded
         configure_logs(settings)
         use_one_thread()
         with contextlib.ExitStack() as opened:

@@ -165,6 +165,21 @@ def _json(value: object) -> Response:
     return Response(encode(value), media_type="application/json")
 
 
+def token_of(settings: "Settings") -> str:
+    """What requests must carry; empty where only this machine can ask.
+
+    Raises:
+        InvalidInputError: others than this machine could ask, and no token would stop them.
+    """
+    token = settings.cache_token.get_secret_value() if settings.cache_token else ""
+    if not token and not is_loopback(settings.host):
+        raise InvalidInputError(
+            f"A cache that listens on {settings.host} is open to others than this machine.",
+            advice="Set VOICEBOT_CACHE_TOKEN here and where it is asked from, or listen on 127.0.0.1.",
+        )
+    return token
+
+
 def serve_cache(
     settings: "Settings",
     cache: ServedCache,
@@ -184,12 +199,7 @@ def serve_cache(
         InvalidInputError: others than this machine could ask, and no token would stop them.
         UnavailableError: the address is in use, or none of this machine's.
     """
-    token = settings.cache_token.get_secret_value() if settings.cache_token else ""
-    if not token and not is_loopback(settings.host):
-        raise InvalidInputError(
-            f"A cache that listens on {settings.host} is open to others than this machine.",
-            advice="Set VOICEBOT_CACHE_TOKEN here and where it is asked from, or listen on 127.0.0.1.",
-        )
+    token = token_of(settings)
     with bound(settings.host, settings.port) as listener, Reachability(checks) as reach:
 
         def started() -> None:

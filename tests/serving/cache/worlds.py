@@ -1,13 +1,9 @@
 """The kinds of cache that the conformance suite asks, each with real parts."""
 
 import contextlib
-import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-import uvicorn
 
 from serving.cache.local import LocalCache
 from serving.cache.remote import RemoteCache
@@ -17,13 +13,13 @@ from serving.services.cache_news import Seal
 from serving.services.cache_service import ServedCache, create_cache_app
 from serving.services.cache_sharing import CacheSharing
 from serving.services.cache_stream import CacheStream
-from serving.services.draining import uvicorn_config
 from serving.services.live_options import options_of
 from serving.services.redis_link import RedisLink
 from serving.settings import Settings
 from tests.serving.cache.conformance import OTHER_SIGNATURE, PARAPHRASE, SetClock
 from tests.serving.cache.replicas import OFFER, door
 from tests.serving.cache_world import WordEmbedder
+from tests.serving.sessions.served import serving_app
 
 TOKEN = "a token of the tests"
 
@@ -62,17 +58,8 @@ def served(
 ) -> Iterator[str]:
     """The service around a cache on a port of this machine; its address."""
     app = create_cache_app(cache, options_of(Settings()), token=token, reachable=reachable, closing=closing)
-    server = uvicorn.Server(uvicorn_config(app))
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(10)
+    with serving_app(app) as url:
+        yield url
 
 
 @contextmanager
