@@ -50,15 +50,17 @@ def decode(kind: type[T], data: bytes | str) -> T:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_json(data)
+        made: Any = kind  # a class can be hashed, whatever its type variable says
+        found: T = _adapter(made).validate_json(data)
     except ValidationError as error:
         # Neither the input nor what pydantic quotes of it is repeated.
         where = ".".join(map(str, error.errors(include_input=False, include_url=False)[0]["loc"]))
         raise IntegrityError(f"What came is no {kind.__name__} ({where or 'not JSON'}).") from None
+    return found
 
 
 @cache
-def _adapter(kind: type[Any]) -> "TypeAdapter[Any]":
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

@@ -6,12 +6,14 @@ from pathlib import Path
 from loguru import logger
 
 from serving.cache.belief import SHADOW_WINDOW, ShadowTally
-from serving.cache.protocol import Cache, Feedback
+from serving.cache.protocol import Feedback
+from serving.cache.remote import RemoteCache
 from serving.cache.same_answer import AnswerJudge
 from serving.cache.signature import Signer
 from serving.cache.store import FILE, CacheStore
 from serving.cache.telling import tell
 from serving.call.faults import fault
+from serving.call.ports import AskedCache
 from serving.call.shadow import ShadowChecks
 from serving.language.protocols import Embedder
 from serving.settings import Settings
@@ -20,26 +22,26 @@ from serving.telemetry.cache_metrics import CacheCounts, CacheMetrics
 
 def watch_cache(
     settings: Settings,
+    cache: AskedCache,
     metrics: CacheMetrics,
     signer: Signer,
     embedder: Embedder,
     key: bytes,
-    *,
-    remote: Cache | None = None,
 ) -> ShadowChecks:
     """Have a server's metrics read its cache, and some of its hits checked (setting `shadow_share`).
 
     Args:
         settings: where the cache is; it need not be there.
+        cache: what answers; a service is told by its client, and counts for itself.
         metrics: the server's.
         signer: knows values and facets of answers.
         embedder: for the similarity of answers.
         key: of the hash that chooses hits.
-        remote: the service that answers instead of this home's cache; it is told, and counts for itself.
 
     Returns:
         The checks, to be closed.
     """
+    remote = cache if isinstance(cache, RemoteCache) else None
     path = settings.home / "cache" / FILE
     if remote is None:
         metrics.watch(lambda: _counts(path))

@@ -50,6 +50,10 @@ class AskedCache(Protocol):
         """Number of the live generation, at once; 0 where it is not known."""
         ...
 
+    def close(self) -> None:
+        """Let go of files or connections."""
+        ...
+
 
 class CallObserver(Protocol):
     """Watches a call without touching it: a console, metrics, a live monitor."""

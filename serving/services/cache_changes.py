@@ -6,7 +6,7 @@ the wall clock, but always behind every stamp that was seen (Kulkarni et al. 201
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,10 +17,17 @@ from serving.cache.store import CacheStore
 from serving.cache.store_rows import ENTRY, entry_of, time_of
 from serving.cache.types import CacheEntry, CacheScope
 from serving.services.cache_news import Content, News, Standing
-from serving.services.cache_tables import BEFORE, TABLES
+from serving.services.cache_tables import BEFORE, FORGOTTEN, TABLES
 
 PER_MICROSECOND = 1000
 """Of stamps."""
+
+
+_COLUMNS = ", ".join(f"e.{name.strip()}" for name in ENTRY.split(","))
+_STATES = (
+    f"SELECT s.entry, s.content, s.standing, s.since, {_COLUMNS} "  # noqa: S608  # constants
+    "FROM entry_state s LEFT JOIN entry e ON e.id = s.entry"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ def prepare(store: CacheStore) -> None:
     with store.writing("share: prepare") as db:
         for statement in TABLES:
             db.execute(statement)
+        db.execute(FORGOTTEN)
         if not db.execute("SELECT 1 FROM replica").fetchone():
             for statement in BEFORE:
                 db.execute(statement)
@@ -92,12 +100,15 @@ def whole_state(store: CacheStore) -> tuple[Place, list[News]]:
     """All states and observations of this replica, and how far it had read when it had them."""
     with store.reading() as db:
         at = Place(*db.execute("SELECT epoch, position, rules FROM replica").fetchone())
-        rows = db.execute(
-            "SELECT 'scope', key FROM scope UNION ALL SELECT 'entry', entry FROM entry_state "
-            "UNION ALL SELECT 'feedback', seq FROM feedback"
-        ).fetchall()
-        found = (_NEWS[kind](db, ref) for kind, ref in rows)
-        return at, [news for news in found if news is not None]
+        scopes = _scopes(db)
+        states = db.execute(_STATES)
+        rows = db.execute("SELECT entry, signal, at, origin, actor FROM feedback ORDER BY seq")
+        found = [
+            *(News(key, scope=scope) for key, scope in scopes.items()),
+            *(_entry_news(state, scopes) for state in states),
+            *(News(row[0], feedback=feedback_of(row)) for row in rows),
+        ]
+        return at, found
 
 
 def tell_what_they_lack(db: sqlite3.Connection, theirs: Sequence[News]) -> int:
@@ -124,22 +135,9 @@ def _key(feedback: Feedback) -> tuple[str, str, str]:
     return feedback.entry_id, feedback.signal.value, feedback.origin
 
 
-def _entry_news(db: sqlite3.Connection, entry_id: str) -> News | None:
-    state = db.execute(
-        "SELECT content, standing, since FROM entry_state WHERE entry = ?", (entry_id,)
-    ).fetchone()
-    if state is None:
-        return None
-    stamp, standing_stamp, since = state
-    standing = Standing(standing_stamp, time_of(since)) if standing_stamp else None
-    if not stamp:
-        return News(entry_id, standing=standing) if standing else None
-    row = db.execute(f"SELECT {ENTRY} FROM entry WHERE id = ?", (entry_id,)).fetchone()  # noqa: S608
-    if row is None:
-        return News(entry_id, Content(stamp), standing)
-    entry = entry_of(row)
-    (definition,) = db.execute("SELECT definition FROM scope WHERE key = ?", (entry.scope,)).fetchone()
-    return News(entry_id, Content(stamp, CacheScope(**json.loads(definition)), offer_of(entry)), standing)
+def _scopes(db: sqlite3.Connection) -> dict[str, CacheScope]:
+    rows = db.execute("SELECT key, definition FROM scope ORDER BY created_at, key")
+    return {key: CacheScope(**json.loads(definition)) for key, definition in rows}
 
 
 def _scope_news(db: sqlite3.Connection, key: str) -> News | None:
@@ -147,12 +145,27 @@ def _scope_news(db: sqlite3.Connection, key: str) -> News | None:
     return None if row is None else News(key, scope=CacheScope(**json.loads(row[0])))
 
 
+def _changed_entry(db: sqlite3.Connection, entry_id: str) -> News | None:
+    state = db.execute(f"{_STATES} WHERE s.entry = ?", (entry_id,)).fetchone()
+    return None if state is None else _entry_news(state, _scopes(db))
+
+
+def _entry_news(state: Sequence[Any], scopes: Mapping[str, CacheScope]) -> News:
+    """News of a row of `_STATES`."""
+    entry_id, stamp, standing_stamp, since, *row = state
+    standing = Standing(standing_stamp, time_of(since)) if standing_stamp else None
+    if row[0] is None:
+        return News(entry_id, Content(stamp) if stamp else None, standing)
+    entry = entry_of(row)
+    return News(entry_id, Content(stamp, scopes[entry.scope], offer_of(entry)), standing)
+
+
 def _feedback_news(db: sqlite3.Connection, seq: str) -> News | None:
     row = db.execute("SELECT entry, signal, at, origin, actor FROM feedback WHERE seq = ?", (seq,)).fetchone()
     return None if row is None else News(row[0], feedback=feedback_of(row))
 
 
-_NEWS = {"entry": _entry_news, "scope": _scope_news, "feedback": _feedback_news}
+_NEWS = {"entry": _changed_entry, "scope": _scope_news, "feedback": _feedback_news}
 
 
 def feedback_of(row: Sequence[Any]) -> Feedback:

@@ -24,7 +24,7 @@ from serving.language.protocols import Embedder, Embeddings
 from serving.services.cache_changes import PER_MICROSECOND, Place, feedback_of, merging, set_place
 from serving.services.cache_news import News, Standing
 
-_AHEAD = timedelta(hours=1)
+_AHEAD = timedelta(days=1)
 """How far another replica's clock may be ahead."""
 ACTOR = "replicas"
 """Who acts in the audit."""
@@ -95,6 +95,11 @@ class Merger:
             logger.warning("news of another cache are not merged: {}", reason)
         self.refused[reason] += 1
 
+    def unheard(self, news: Iterable[News]) -> list[News]:
+        """What would change something here: not what this replica told itself, or heard before."""
+        with self._store.reading() as db:
+            return [it for it in news if _is_new(db, it)]
+
     def judged(self, news: Sequence[News]) -> Answers:
         """The answers among news that are new here and may be reused; the rest is counted."""
         entries = {}
@@ -117,8 +122,8 @@ class Merger:
             for (key, (scope, entry)), vector in zip(entries.items(), vectors, strict=True)
         }
 
-    def merge(self, news: Sequence[News], answers: Answers, at: Place | None = None) -> None:
-        """Merge news in one transaction.
+    def merge(self, news: Sequence[News], answers: Answers, at: Place | None = None) -> int:
+        """Merge news in one transaction; returns how many entries were stored.
 
         Args:
             news: in any order.
@@ -140,6 +145,7 @@ class Merger:
             db.execute("UPDATE replica SET merging = 0")
             for entry_id in doubted:
                 self._quarantine_if_doubted(db, entry_id)
+        return changed["put"]
 
     def _unknown(self, news: Sequence[News]) -> list[News]:
         """Those whose answer is not here already with a stamp as late."""
@@ -210,6 +216,23 @@ class Merger:
                 "UPDATE entry SET quarantined_at = ? WHERE id = ? AND quarantined_at IS NULL",
                 (moment(self._now()), entry_id),
             )
+
+
+def _is_new(db: sqlite3.Connection, news: News) -> bool:
+    state = db.execute("SELECT content, standing FROM entry_state WHERE entry = ?", (news.entry,)).fetchone()
+    content, standing = state or (0, 0)
+    if (news.content and news.content.stamp > content) or (news.standing and news.standing.stamp > standing):
+        return True
+    if news.scope is not None:
+        return db.execute("SELECT 1 FROM scope WHERE key = ?", (news.entry,)).fetchone() is None
+    told = news.feedback
+    return told is not None and (
+        db.execute(
+            "SELECT 1 FROM feedback WHERE entry = ? AND signal = ? AND origin = ?",
+            (told.entry_id, told.signal.value, told.origin),
+        ).fetchone()
+        is None
+    )
 
 
 def _stamp(news: News) -> int:

@@ -40,6 +40,7 @@ _MOST_TOLD = 200
 _MOST_ANSWERS = 16
 """Answers that are judged and embedded between two looks at what is urgent."""
 _STATE_EVERY_S = 5.0
+_NOTE_EVERY_S = 1.0
 _LAST_WORDS_S = 2.0
 
 
@@ -51,12 +52,14 @@ class _Reading:
         newest: place of the last message that was read.
         waiting: answers and observations that were read and are not merged yet, oldest first.
         noted: the place that the store knows; it moves when nothing waits, so that a crash loses no news.
+        note_at: when it is noted even if nothing was merged, monotonic seconds.
     """
 
     epoch: str
     newest: str
     waiting: deque[News]
     noted: str = ""
+    note_at: float = 0.0
 
 
 class CacheSharing:
@@ -68,16 +71,25 @@ class CacheSharing:
         merger: puts news into the store.
         seal: of the tenant's replicas.
         rules: changes with everything by which news are judged here; after a change all are judged again.
+        stored: told how many entries were stored.
     """
 
     def __init__(
-        self, store: CacheStore, stream: CacheStream, merger: Merger, seal: Seal, *, rules: str = ""
+        self,
+        store: CacheStore,
+        stream: CacheStream,
+        merger: Merger,
+        seal: Seal,
+        *,
+        rules: str = "",
+        stored: Callable[[int], None] = lambda _entries: None,
     ) -> None:
         self._store = store
         self._stream = stream
         self._merger = merger
         self._seal = seal
         self._rules = rules
+        self._stored = stored
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cache-sharing", daemon=True)
         self._reading: _Reading | None = None
@@ -135,11 +147,13 @@ class CacheSharing:
         messages = self._stream.read(reading.epoch, reading.newest, wait_s=wait_s)
         if messages is None:
             self._reading = self._rejoined()
+            if self._reading is None:
+                self._stop.wait(PULSE_S)
             return
-        found = [news for text in messages.texts if text and (news := self._read(text)) is not None]
         if messages.positions:
             reading.newest = messages.positions[-1]
-        self._merge(reading, found)
+        found = [news for text in messages.texts if text and (news := self._read(text)) is not None]
+        self._merge(reading, self._merger.unheard(found) if found else [])
         if not messages.positions and not reading.waiting:
             self._leave_state()
 
@@ -158,12 +172,16 @@ class CacheSharing:
             if news.standing is not None or not news.offers:
                 urgent.append(replace(news, content=None if news.offers else news.content, feedback=None))
         some = [reading.waiting.popleft() for _ in range(min(_MOST_ANSWERS, len(reading.waiting)))]
-        moved = not reading.waiting and reading.noted != reading.newest
-        if urgent or some or moved:
-            answers = self._merger.judged(some)
-            at = Place(reading.epoch, reading.newest, self._rules) if moved else None
-            self._merger.merge([*urgent, *some], answers, at)
-            reading.noted = reading.newest if moved else reading.noted
+        now = time.monotonic()
+        at = None
+        if not reading.waiting and reading.noted != reading.newest:
+            # What this replica told itself comes back, too, and is no reason to write at once.
+            at = Place(reading.epoch, reading.newest, self._rules)
+        if urgent or some or (at is not None and now >= reading.note_at):
+            stored = self._merger.merge([*urgent, *some], self._merger.judged(some), at)
+            reading.noted = at.position if at is not None else reading.noted
+            reading.note_at = now + _NOTE_EVERY_S
+            self._stored(stored)
 
     def _read(self, text: str) -> News | None:
         try:
@@ -187,7 +205,7 @@ class CacheSharing:
         """
         state = self._stream.state()
         if state is None:
-            if self._stream.take_turn():
+            if self._stream.take_turn() and self._stream.state() is None:
                 # Nobody's state leads on without a gap: all begin anew, and each tells what it has beyond.
                 beginning = self._stream.begin()
                 self._stream.leave(whole_state(self._store)[1], beginning)
@@ -196,7 +214,7 @@ class CacheSharing:
         news = [it for it in state.news if self._merger.sound(it)]
         with merging(self._store, 0) as db:
             lacking = tell_what_they_lack(db, news)
-        self._merge(reading, news)
+        self._merge(reading, self._merger.unheard(news))
         logger.info("a whole state of the caches was taken: {} news, {} to tell", len(news), lacking)
         return reading
 

@@ -77,7 +77,10 @@ class CacheStream:
 
         Every replica then takes the whole state that is left there, and tells what it has beyond.
         """
+        before = self._pointer()
         with self._link.asked():
+            if before is not None:
+                self._link.client.expire(str(before["list"]), _KEPT_S)
             return str(self._begin([self._epoch, self._news, self._state], [uuid.uuid4().hex]))
 
     def tell(self, news: Sequence[News]) -> None:

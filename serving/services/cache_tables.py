@@ -84,5 +84,10 @@ def _filled(statement: str) -> str:
 
 TABLES = tuple(_filled(statement) for statement in _TABLES)
 """Harmless where they were made before."""
+FORGOTTEN = _filled(
+    "DELETE FROM entry_state WHERE content < $now - 90 * 86400000000 * 1000 "
+    "AND entry NOT IN (SELECT id FROM entry)"
+)
+"""Entries that went 90 days ago: nobody is expected to come back with them."""
 BEFORE = tuple(_filled(statement) for statement in _BEFORE)
 """Done once for a file."""

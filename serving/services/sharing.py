@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from loguru import logger
+
 from serving.cache.signature import RULES
 from serving.call.live_memory import MemoryLiveState
 from serving.call.live_state import LiveState
@@ -73,6 +75,10 @@ def open_cache_sharing(settings: "Settings", cache: "LocalCache") -> "CacheShari
 
     namespace = _namespace(settings)
     key = settings.cache_shared_key.get_secret_value().encode() if settings.cache_shared_key else b""
+    if not key:
+        logger.warning(
+            "caches believe everyone who may write to Redis; set VOICEBOT_CACHE_SHARED_KEY on all servers"
+        )
     seal, door, embedder = Seal(key, namespace), cache.admission, cache.reader.embedder
     sheets = (door.knowledge.sha256, door.rates.sha256 if door.rates else "", door.signer.lexicon.sha256)
     return CacheSharing(
@@ -81,6 +87,7 @@ def open_cache_sharing(settings: "Settings", cache: "LocalCache") -> "CacheShari
         Merger(cache.writer.store, door, embedder),
         seal,
         rules="\n".join((*sheets, RULES, embedder.fingerprint)),
+        stored=cache.writer.stored,
     )
 
 

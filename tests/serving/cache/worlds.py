@@ -45,7 +45,7 @@ def shared(folder: Path, clock: SetClock, url: str, namespace: str) -> Iterator[
     stream = CacheStream(RedisLink(url, namespace=namespace, timeout_s=2.0), seal)
     with local(folder, clock) as cache:
         merger = Merger(cache.writer.store, door(), embedder(), clock)
-        with CacheSharing(cache.writer.store, stream, merger, seal):
+        with CacheSharing(cache.writer.store, stream, merger, seal, stored=cache.writer.stored):
             yield cache
 
 
