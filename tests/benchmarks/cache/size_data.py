@@ -23,9 +23,7 @@ DIMENSION = 384
 BATCH = 1_000
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SCOPE = CacheScope("bank", "en-US", "k", "p", "a/1", "none", "made up", f"made up:{DIMENSION}")
-_ANSWER = (
-    "You can do that in the app under Cards, or by calling us; it takes two working days and costs nothing. "
-)
+_ANSWER = "You can do that in the app under Cards, or by calling us; it takes two working days and is free. "
 _INTENTS = 77
 
 
