@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -238,6 +239,12 @@ class TestAlone:
         monkeypatch.chdir(tmp_path)
         exec("\n".join(lines), {})  # the example is what is tested
         assert capsys.readouterr().out.startswith("hit exact CacheEntry(")
+
+    def test_the_ten_lines_are_those_of_the_documentation(self) -> None:
+        page = (Path(__file__).parents[3] / "docs" / "cache.md").read_text()
+        shown = page.partition("```python\n")[2].partition("```")[0]
+        told = textwrap.dedent((serving.cache.__doc__ or "").partition("\n\n")[2].partition("\n\nNames")[0])
+        assert shown.strip() == told.strip()
 
     def test_a_cache_of_the_projects_own_data_refuses_what_the_bank_did_not_approve(
         self, tmp_path: Path
