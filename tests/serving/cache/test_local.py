@@ -25,7 +25,7 @@ from serving.cache import (
     scope_of,
 )
 from serving.cache.compliance import Wordings
-from serving.errors import MissingError, UnavailableError
+from serving.errors import InvalidInputError, MissingError, UnavailableError
 from serving.language.injection import load_injection_guard
 from serving.language.knowledge import Answer, Cacheability, Knowledge
 from serving.settings import Settings
@@ -113,6 +113,10 @@ class TestInsert:
         assert cache.stats().refusals == {refusal: 1}
         assert cache.stats().entries == 0
         assert asked(cache)[0] is Outcome.MISS
+
+    def test_an_expiry_without_a_time_zone_is_no_time(self, cache: LocalCache) -> None:
+        with pytest.raises(InvalidInputError, match="time zone"):
+            cache.insert(replace(OFFER, expires_at=NOON.replace(tzinfo=None)), SCOPE, actor="test")
 
     def test_other_words_for_the_same_question_do_not_take_its_place(self, cache: LocalCache) -> None:
         cache.insert(OFFER, SCOPE, actor="test")
