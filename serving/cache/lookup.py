@@ -120,15 +120,14 @@ class SemanticCache:
         key = scope.key
         try:
             found = self._same_words(query, key)
-            if found is not None:
-                return found
-            if query.cacheability is not Cacheability.SEMANTIC:
-                told = "this intent is answered for the same words only"
-                return CacheDecision(Outcome.MISS, Reason.NO_ENTRY, told)
-            vector = self.embed(query.text)
-            return self._judged(query, key, vector, explain)
         except FileNotFoundError:
             return CacheDecision(Outcome.MISS, Reason.NO_SCOPE, "there is no cache yet")
+        if found is not None:
+            return found
+        if query.cacheability is not Cacheability.SEMANTIC:
+            told = "this intent is answered for the same words only"
+            return CacheDecision(Outcome.MISS, Reason.NO_ENTRY, told)
+        return self._judged(query, key, self.embed(query.text), explain)
 
     def _same_words(self, query: CacheQuery, scope: str) -> CacheDecision | None:
         """What the store says of the very same words; None where others may be near."""

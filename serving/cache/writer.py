@@ -7,6 +7,7 @@ outside it; neither is anything that a caller waits for.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -133,8 +134,10 @@ class CacheWriter:
         with self._guard:
             if self._aside is not None and self._aside.is_alive():
                 return
-            self._aside = threading.Thread(target=self._catch_up, name="cache-writer", daemon=True)
-            self._aside.start()
+            aside = threading.Thread(target=self._catch_up, name="cache-writer", daemon=True)
+            with suppress(RuntimeError):  # no thread to be had: at a later entry or hit
+                aside.start()
+                self._aside = aside
 
     def _catch_up(self) -> None:
         self._told_to_the_log(self.flush)

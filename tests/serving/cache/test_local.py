@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -219,6 +220,23 @@ class TestHits:
         stored = store.get(entry.id)
         assert stored is not None
         assert stored.hits == 2
+
+
+def test_where_no_thread_is_to_be_had_lookups_and_inserts_go_on(
+    cache: LocalCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    for letter in "abcdefgh":
+        question = f"What does wire transfer number {letter} cost?"
+        assert cache.insert(replace(OFFER, question=question), SCOPE, actor="test").entry
+    for _ in range(70):
+        assert asked(cache, "So what does wire transfer number g cost?")[0] is Outcome.HIT
+    monkeypatch.undo()
+    cache.close()
+    assert sum(it.hits for it in cache.writer.store.stored()) == 70
 
 
 class TestAlone:
