@@ -25,6 +25,7 @@ from tests.serving.cache_world import (
     AFTER,
     FEE,
     FEE_ANSWER,
+    NOON,
     SCOPE,
     WordEmbedder,
     ask,
@@ -273,3 +274,25 @@ def test_rows_of_nonsense_in_the_store_are_a_miss_and_no_generation(tmp_path: Pa
         publish(store, tmp_path)
     assert open_cache(tmp_path).generation() == 1
     assert open_cache(tmp_path).lookup(ask(), SCOPE).outcome is Outcome.HIT
+
+
+def test_no_lookup_walks_the_entries(tmp_path: Path) -> None:
+    fill(tmp_path, [entry(), SAFE, entry(intent="another", expires_at=NOON)])
+    asked: list[str] = []
+    cache = open_cache(tmp_path)
+    cache.warm(SCOPE)
+    with cache.reader.view() as view:
+        view.db.set_trace_callback(asked.append)
+    for text in (FEE, f"So {FEE}", "What does a wire transfer to Mexico cost?", "Something else"):
+        for explain in (False, True):
+            cache.lookup(ask(text), SCOPE, explain=explain)
+    selected = {statement for statement in asked if " FROM entry" in statement}
+    assert len(selected) >= 8
+    with cache.reader.view() as view:
+        view.db.set_trace_callback(None)
+        for statement in selected:
+            plan = [row[3] for row in view.db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            assert not any("SCAN entry" in step for step in plan), (statement, plan)
+            # An index on the scope alone would be a walk, but for the one row that tells whether it exists.
+            walks = [step for step in plan if step.endswith("(scope=?)")]
+            assert not walks or "LIMIT 1" in statement, (statement, plan)

@@ -1,5 +1,6 @@
 """Full disks, clocks that go back, several writers: what was committed stays, and callers are answered."""
 
+import multiprocessing
 import resource
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ from tests.serving.cache_world import (
     open_cache,
     served,
 )
+from tests.serving.permissions import folder_of_all, without_rights
 
 
 @contextmanager
@@ -106,6 +108,31 @@ class TestFullDisk:
             assert served(reader) == FEE_ANSWER
             assert served(reader, text=f"So {taken[-1].question}") == "25 cents."
         assert [item.id for item in store.entries()] == [item.id for item in (entry(), *taken)]
+
+
+class TestReadOnly:
+    def test_a_reader_who_may_not_write_is_answered_and_follows_what_others_publish(self) -> None:
+        with folder_of_all() as folder:
+            cache = open_cache(folder)
+            for answer in ("25 dollars.", "30 dollars."):
+                folder.chmod(0o755)
+                # SQLite shares what a process may do with a file among its connections, so in another one.
+                other = multiprocessing.get_context("forkserver").Process(
+                    target=fill, args=(folder, [entry(answer=answer)])
+                )
+                other.start()
+                other.join()
+                assert other.exitcode == 0
+                for path in folder.rglob("*"):
+                    path.chmod(0o555 if path.is_dir() else 0o444)
+                folder.chmod(0o555)
+                with without_rights():
+                    assert (served(cache, text=FEE), served(cache)) == (answer, answer)
+                    with pytest.raises(UnavailableError):
+                        insert(CacheStore(folder / "cache.sqlite"), numbered(7))
+                for path in folder.rglob("*"):
+                    path.chmod(0o755)
+            folder.chmod(0o755)
 
 
 class TestTime:
