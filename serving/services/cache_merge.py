@@ -77,7 +77,7 @@ class Merger:
         latest = self._now() + _AHEAD
         feedback, standing = news.feedback, news.standing
         times = [standing.since if standing else None, feedback.at if feedback else None]
-        if news.newest > (latest - _EPOCH) // timedelta(microseconds=1) * PER_MICROSECOND or any(
+        if news.newest > _as_stamp(latest) or any(
             at is not None and (at.tzinfo is None or at > latest) for at in times
         ):
             self.refuse("time_in_the_future")
@@ -211,11 +211,19 @@ class Merger:
         return bool(added)
 
     def _quarantine_if_doubted(self, db: sqlite3.Connection, entry_id: str) -> None:
-        if believe(entry_id, _told(db, entry_id), self._now()).quarantined:
+        """Unless the quarantine was set or lifted since the last doubt: then somebody knew of it."""
+        told, now = _told(db, entry_id), self._now()
+        doubted_at = max((it.at for it in told if it.signal in _DOUBTS), default=_EPOCH)
+        if _standing_stamp(db, entry_id) < _as_stamp(doubted_at) and believe(entry_id, told, now).quarantined:
             db.execute(
                 "UPDATE entry SET quarantined_at = ? WHERE id = ? AND quarantined_at IS NULL",
-                (moment(self._now()), entry_id),
+                (moment(now), entry_id),
             )
+
+
+def _as_stamp(at: datetime) -> int:
+    """The first stamp of a moment."""
+    return (at - _EPOCH) // timedelta(microseconds=1) * PER_MICROSECOND
 
 
 def _is_new(db: sqlite3.Connection, news: News) -> bool:

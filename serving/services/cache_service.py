@@ -107,9 +107,12 @@ def _add_cache_routes(app: FastAPI, cache: ServedCache, metrics: CacheMetrics) -
 
     @app.post("/v1/lookup")
     async def lookup(body: Lookup) -> Response:
-        decision = await work.run("lookup", partial(cache.lookup, body.query.made(), body.scope.made()))
-        metrics.looked_up(decision)
-        return _json(LookupAnswer(decision, cache.generation()))
+        def decide() -> LookupAnswer:
+            return LookupAnswer(cache.lookup(body.query.made(), body.scope.made()), cache.generation())
+
+        answer = await work.run("lookup", decide)
+        metrics.looked_up(answer.decision)
+        return _json(answer)
 
     @app.post("/v1/insert")
     async def insert(body: Insert) -> Response:

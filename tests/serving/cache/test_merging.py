@@ -72,14 +72,14 @@ def test_three_replicas_that_heard_the_same_in_any_order_are_alike(
                 spoken = replicas[who].spoken()
                 news += spoken
                 replicas[(who + 1) % 3].hear(*spoken)
-        for _ in range(5):  # what each finds when it hears the others is news, too
+        for turn in range(6):  # what each finds when it hears the others is news, too
             fresh = [it for replica in replicas for it in replica.spoken()]
             news += fresh
             for replica in replicas:
                 shuffled = [*news, *news]
                 order.shuffle(shuffled)  # type: ignore[attr-defined]  # a random.Random
                 replica.hear(*shuffled)
-            if not fresh:
+            if turn and not fresh:
                 break
         states = [replica.state() for replica in replicas]
         served = [{id_: it[:2] for id_, it in state.items()} for state in states]

@@ -22,6 +22,7 @@ from tests.serving.cache.conformance import SetClock
 from tests.serving.cache.replicas import OFFER
 from tests.serving.cache.worlds import TOKEN, local, served
 from tests.serving.cache_world import NOON, SCOPE, ask
+from tests.serving.sessions.states import eventually
 
 AUTHORISED = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
 LOOKUP = encode({"query": ask("How much is a wire transfer?"), "scope": SCOPE})
@@ -257,3 +258,17 @@ def test_feedback_without_a_time_zone_is_refused(client: httpx.Client) -> None:
     assert client.post("/v1/feedback", json=told | {"at": "2026-11-20T12:00:00"}).status_code == 422
     assert client.post("/v1/feedback", json=told | {"signal": "maybe"}).status_code == 422
     assert client.post("/v1/feedback", json=told | {"origin": ""}).status_code == 422
+
+
+def test_a_request_in_progress_is_answered_before_the_service_stops(cache: StandIn) -> None:
+    cache.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        with served(cache) as url:
+            asked = pool.submit(
+                httpx.post, f"{url}/v1/lookup", content=LOOKUP, headers=AUTHORISED, timeout=20
+            )
+            eventually(lambda: cache.asked == 1)
+            threading.Timer(0.3, cache.gate.set).start()
+        assert asked.result().status_code == 200  # the service had stopped by then
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/healthz")

@@ -356,3 +356,20 @@ def test_a_replica_derives_its_index_anew_from_what_others_tell(
             assert here.insert(replace(OFFER, question=question), SCOPE, actor="test").entry is not None
         eventually(lambda: there.generation() > 0, within_s=5)
         assert here.generation() == 0
+
+
+def test_a_new_replica_does_not_doubt_again_what_a_person_has_found_right(
+    two: tuple[Replica, Replica], make: Make
+) -> None:
+    here, there = two
+    ids = here.insert(*QUESTIONS[:30])
+    for id_ in ids:
+        here.tell(id_, Signal.WRONG)
+    for id_ in reversed(ids):  # far from what they answer, for who hears all of it at once
+        here.tell(id_, Signal.RIGHT, "person:ben:2")
+    eventually(lambda: here.state() == there.state(), within_s=3)
+    third = make("c")
+    eventually(lambda: third.state() == here.state(), within_s=5)
+    third.insert(QUESTIONS[40])
+    eventually(lambda: third.state() == here.state() == there.state(), within_s=SOON_S)
+    assert not any(quarantined for _, quarantined, _, _ in here.state().values())
