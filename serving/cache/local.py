@@ -119,6 +119,10 @@ class LocalCache:
                 self._refusals[insertion.refusal.value] += 1
         return insertion
 
+    def would_insert(self, offer: Offer, scope: CacheScope) -> Insertion:
+        """What would become of an offer; nothing is written or counted."""
+        return self._admitted(offer, scope)
+
     def feedback(self, feedback: Feedback) -> Belief:
         """Count one observation; what is then believed of the entry holds from the next lookup on.
 

@@ -68,12 +68,16 @@ class CacheWriter:
     ) -> int:
         """Add entries; what `CacheStore.insert` promises and raises."""
         new = self.store.insert(scope, entries, vectors, actor=actor)
+        self.stored(new)
+        return new
+
+    def stored(self, rows: int) -> None:
+        """Count rows that lie outside the index now, by whomever they were stored."""
         with self._guard:
-            self._outside += new
+            self._outside += rows
             due = self._is_due()
         if due:
             self._work_aside()
-        return new
 
     def tell(self, feedback: Feedback, *, now: datetime) -> Belief:
         """Count an observation; what `telling.tell` promises and raises."""
