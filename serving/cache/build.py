@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
-from serving.cache.index import publish
+from serving.cache.publishing import publish
 from serving.cache.signature import Signer
 from serving.cache.store import CacheStore
 from serving.cache.types import CacheEntry, CacheScope, exact_key

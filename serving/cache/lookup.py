@@ -1,53 +1,35 @@
 """Looking a question up, in the order that makes a wrong answer hardest.
 
-cacheability → exact words → signature bucket → nearest by cosine → threshold → accuracy → expiry. Every
-error is a miss, every decision says why, and a miss names the nearest entry that was refused and which
-facet set it apart.
+bypass → exact words → signature bucket → nearest by cosine → hit rule → quarantine, accuracy, expiry. The
+index proposes, the store disposes: what would be served is read from the store at that moment, so an entry
+that was removed, doubted or has expired is not served from the next question on. Every error is a miss,
+every decision says why, and a miss names the nearest entry that was refused and what spoke against it.
 """
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from loguru import logger
 
-from serving.cache.index import Manifest, ScopeIndex, load_scope, read_manifest
-from serving.cache.store import CacheStore, are_unit
-from serving.cache.types import (
-    CacheDecision,
-    CacheEntry,
-    CacheQuery,
-    CacheScope,
-    Outcome,
-    Reason,
-    bucket,
-    exact_key,
-)
-from serving.errors import EngineError, InvalidInputError, VoicebotError
+from serving.cache.clock import ForwardClock
+from serving.cache.follow import Follower
+from serving.cache.generation import read_manifest
+from serving.cache.nearby import Near, Nearby
+from serving.cache.protocol import HitRule
+from serving.cache.rule import CosineRule
+from serving.cache.store import FILE
+from serving.cache.store_reader import StoreReader
+from serving.cache.store_rows import are_unit
+from serving.cache.types import CacheDecision, CacheQuery, CacheScope, Outcome, Reason, bucket, exact_key
+from serving.cache.wording import MAX_QUESTION_CHARS, text_fault
+from serving.errors import EngineError, VoicebotError
 from serving.language.knowledge import Cacheability
 from serving.language.protocols import Embedder, Embeddings
 
-NEIGHBOURS = 5
-"""How many entries of the whole scope are looked at to explain a miss."""
-OPEN_SCOPES = 4
-"""Scopes kept in memory: calls that began before a promotion still use the one before."""
-ACCURACY_FLOOR = 0.9
-"""Belief below which an entry is not served; below 0.6 the eviction flow deletes it (design §6)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """One scope of one generation, ready to search; replaced as a whole."""
-
-    manifest: Manifest
-    index: ScopeIndex
-    exact: dict[tuple[str, str], CacheEntry]
-
 
 class SemanticCache:
-    """Read side of the cache; follows the generations that a writer publishes.
+    """Read side of the cache; follows what writers commit and publish.
 
     It writes nothing, touches no file before the first question, and whatever is wrong with the files is a
     miss: a cache never keeps a call from being answered.
@@ -55,11 +37,14 @@ class SemanticCache:
     Args:
         folder: `home/cache`.
         embedder: must be the one whose fingerprint is in the scope.
-        threshold: least cosine of a semantic hit, 0 to 1.
-        now: UTC time, for expiry.
+        threshold: least cosine of a semantic hit, 0 to 1; instead of a rule.
+        rule: whether a near entry answers the question.
+        injected: whether words try to make the bot break its rules; nobody is asked by default.
+        now: UTC time, for expiry; where it goes back, the cache's time does not.
 
     Raises:
         InvalidInputError: a threshold that is no cosine from 0 to 1.
+        ValueError: neither a threshold nor a rule, or both.
     """
 
     def __init__(
@@ -67,23 +52,31 @@ class SemanticCache:
         folder: Path,
         embedder: Embedder,
         *,
-        threshold: float,
+        threshold: float | None = None,
+        rule: HitRule | None = None,
+        injected: Callable[[str], bool] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        if not 0 <= threshold <= 1:
-            raise InvalidInputError(f"A cache threshold is from 0 to 1, not {threshold}.")
+        if (threshold is None) is (rule is None):
+            raise ValueError("a cache has either a threshold or a rule")
         self.folder = folder
-        self._store = CacheStore(folder / "cache.sqlite", read_only=True)
+        self.rule = rule or CosineRule(0.0 if threshold is None else threshold)
         self._embedder = embedder
-        self._threshold = threshold
-        self._now = now
-        self._opened: dict[str, _Opened] = {}
-        self._opening = threading.Lock()
+        self._injected = injected
+        self._reader = StoreReader(folder / FILE)
+        self._follower = Follower(folder, self._reader)
+        self._nearby = Nearby(self._reader, self._follower, ForwardClock(now))
 
-    def lookup(self, query: CacheQuery, scope: CacheScope) -> CacheDecision:
-        """Decide on one question; never raises."""
+    def lookup(self, query: CacheQuery, scope: CacheScope, *, explain: bool = False) -> CacheDecision:
+        """Decide on one question; never raises.
+
+        Args:
+            query: the caller's turn.
+            scope: the world that it is asked in.
+            explain: look for what kept a miss from being a hit in all of the scope, however large.
+        """
         try:
-            return _bypassed(query) or self._search(query, scope)
+            return self._bypassed(query) or self._search(query, scope, explain)
         except Exception as error:  # whatever it is, the engine can answer
             _log("lookup", error)
             return CacheDecision(Outcome.MISS, Reason.ERROR, type(error).__name__)
@@ -100,31 +93,98 @@ class SemanticCache:
     def warm(self, scope: CacheScope) -> int:
         """Open a scope ahead of the first question; its number of entries, 0 where it cannot be opened."""
         try:
-            opened = self._open(scope.key)
+            self._follower.opened(scope.key)
+            with self._reader.view() as view:
+                return view.count(scope.key)
+        except FileNotFoundError:
+            return 0
         except Exception as error:  # as in lookup
             _log("warm-up", error)
             return 0
-        return len(opened.index.entries) if opened else 0
 
-    def _search(self, query: CacheQuery, scope: CacheScope) -> CacheDecision:
+    def close(self) -> None:
+        """Let go of this thread's connection to the store."""
+        self._reader.forget()
+
+    def _bypassed(self, query: CacheQuery) -> CacheDecision | None:
+        """Questions that no cache may answer, whatever it holds."""
+        found = _never(query) or _unreadable(query)
+        if found is None and self._injected is not None and self._injected(query.text):
+            found = Reason.INJECTION, "the words try to change what the assistant does"
+        return CacheDecision(Outcome.BYPASS, *found) if found else None
+
+    def _search(self, query: CacheQuery, scope: CacheScope, explain: bool) -> CacheDecision:
         if scope.embedder != self._embedder.fingerprint:
             raise EngineError("The scope was built with another sentence encoder.")
-        opened = self._open(scope.key)
-        if opened is None:
-            return CacheDecision(Outcome.MISS, Reason.NO_SCOPE, "this scope has not been built")
-        entry = opened.exact.get((query.intent, exact_key(query.text)))
-        if entry is not None and entry.signature == query.signature:
-            return self._served(entry, 1.0, Reason.EXACT)
-        if query.cacheability is not Cacheability.SEMANTIC:
-            return CacheDecision(
-                Outcome.MISS, Reason.NO_ENTRY, "this intent is answered for the same words only"
-            )
-        vector = self._embed(query.text)
-        # Only the nearest: an answer that is doubted or out of date has other phrasings in the same bucket.
-        found = opened.index.nearest_in_bucket(bucket(query.intent, query.signature), vector, 1)
-        if not found or found[0][1] < self._threshold:
-            return self._explained_miss(query, opened, vector, found)
-        return self._served(*found[0], Reason.SEMANTIC)
+        try:
+            found = self._same_words(query, scope)
+            if found is not None:
+                return found
+            if query.cacheability is not Cacheability.SEMANTIC:
+                told = "this intent is answered for the same words only"
+                return CacheDecision(Outcome.MISS, Reason.NO_ENTRY, told)
+            vector = self._embed(query.text)
+            return self._judged(query, scope, vector, explain)
+        except FileNotFoundError:
+            return CacheDecision(Outcome.MISS, Reason.NO_SCOPE, "there is no cache yet")
+
+    def _same_words(self, query: CacheQuery, scope: CacheScope) -> CacheDecision | None:
+        """What the store says of the very same words; None where others may be near."""
+        with self._reader.view() as view:
+            self._follower.look(view)
+            stored = view.exact(scope.key, query.intent, exact_key(query.text))
+            if stored is None:
+                if view.holds(scope.key):
+                    return None
+                return CacheDecision(Outcome.MISS, Reason.NO_SCOPE, "this scope has not been built")
+            doubt = self._nearby.doubt(stored, view)
+        entry = stored.entry
+        if entry.signature != query.signature:
+            return None
+        if doubt is not None:
+            return CacheDecision(Outcome.MISS, *doubt, 1.0, neighbour=entry.id)
+        return CacheDecision(Outcome.HIT, Reason.EXACT, "same words", 1.0, entry)
+
+    def _judged(
+        self, query: CacheQuery, scope: CacheScope, vector: Embeddings, explain: bool
+    ) -> CacheDecision:
+        near = self._nearby.in_bucket(scope.key, bucket(query.intent, query.signature), vector)
+        servable = [it.neighbour for it in near if it.doubt is None]
+        verdict = self.rule.judge(query, vector, servable)
+        doubted = next((it for it in near if it.doubt is not None), None)
+        chosen = verdict.neighbour
+        if verdict.reason is None and chosen is not None:
+            # A doubted answer does not come back through another phrasing that is farther away.
+            if doubted is None or doubted.similarity < chosen.similarity:
+                return CacheDecision(
+                    Outcome.HIT, Reason.SEMANTIC, verdict.detail, chosen.similarity, chosen.entry
+                )
+            return _refused(doubted)
+        if doubted is not None and self.rule.judge(query, vector, [doubted.neighbour]).reason is None:
+            return _refused(doubted)
+        return self._set_apart(query, scope, vector, explain) or CacheDecision(
+            Outcome.MISS,
+            verdict.reason or Reason.NO_ENTRY,
+            verdict.detail,
+            chosen.similarity if chosen else None,
+            neighbour=chosen.entry.id if chosen else "",
+        )
+
+    def _set_apart(
+        self, query: CacheQuery, scope: CacheScope, vector: Embeddings, explain: bool
+    ) -> CacheDecision | None:
+        """The nearest entry that would have answered but for its signature, if there is one."""
+        for near in self._nearby.in_other_buckets(scope.key, None if explain else query.intent, vector):
+            entry = near.stored.entry
+            if entry.signature == query.signature:
+                continue
+            if self.rule.judge(query, vector, [near.neighbour]).reason is None:
+                apart = query.signature.difference(entry.signature)
+                detail = f"nearest is {near.similarity:.3f}, but {apart}"
+                return CacheDecision(
+                    Outcome.MISS, Reason.SIGNATURE, detail, near.similarity, neighbour=entry.id
+                )
+        return None
 
     def _embed(self, text: str) -> Embeddings:
         vectors = self._embedder.embed([text])
@@ -132,74 +192,33 @@ class SemanticCache:
             raise EngineError("The sentence encoder gave no vector of length 1.")
         return vectors.reshape(-1)
 
-    def _served(self, entry: CacheEntry, similarity: float, reason: Reason) -> CacheDecision:
-        """The last two guards, then the hit."""
-        if entry.accuracy < ACCURACY_FLOOR:
-            detail = f"accuracy {entry.accuracy:.2f} is under {ACCURACY_FLOOR}"
-            return CacheDecision(Outcome.MISS, Reason.ACCURACY, detail, similarity, neighbour=entry.id)
-        if entry.expires_at is not None and entry.expires_at <= self._now():
-            detail = f"expired at {entry.expires_at.isoformat()}"
-            return CacheDecision(Outcome.MISS, Reason.EXPIRED, detail, similarity, neighbour=entry.id)
-        detail = "same words" if reason is Reason.EXACT else f"cosine {similarity:.3f} ≥ {self._threshold}"
-        return CacheDecision(Outcome.HIT, reason, detail, similarity, entry)
 
-    def _explained_miss(
-        self, query: CacheQuery, opened: _Opened, vector: Embeddings, found: list[tuple[CacheEntry, float]]
-    ) -> CacheDecision:
-        """Say what was nearest and what kept it from being served."""
-        for entry, score in opened.index.nearest(vector, NEIGHBOURS):
-            if score >= self._threshold and entry.signature != query.signature:
-                detail = f"nearest is {score:.3f}, but {query.signature.difference(entry.signature)}"
-                return CacheDecision(Outcome.MISS, Reason.SIGNATURE, detail, score, neighbour=entry.id)
-        if not found:
-            return CacheDecision(Outcome.MISS, Reason.NO_ENTRY, "no entry of this intent has this signature")
-        entry, score = found[0]
-        detail = f"cosine {score:.3f} < {self._threshold}"
-        return CacheDecision(Outcome.MISS, Reason.THRESHOLD, detail, score, neighbour=entry.id)
+def _refused(near: Near) -> CacheDecision:
+    reason, detail = near.doubt or (Reason.ERROR, "")
+    return CacheDecision(Outcome.MISS, reason, detail, near.similarity, neighbour=near.stored.entry.id)
 
-    def _open(self, scope: str) -> _Opened | None:
-        """The scope in the live generation; opened again when the manifest has changed.
 
-        The whole manifest counts, not its number alone: a cache that was moved away begins at 1 again.
-        """
-        manifest = read_manifest(self.folder)
-        if manifest is None:
-            return None
-        opened = self._opened.get(scope)
-        if opened and opened.manifest == manifest:
-            return opened
-        with self._opening:
-            manifest = read_manifest(self.folder) or manifest
-            opened = self._opened.get(scope)
-            if opened and opened.manifest == manifest:  # by another thread, meanwhile
-                return opened
-            return self._reopen(scope, manifest)
+def _never(query: CacheQuery) -> tuple[Reason, str] | None:
+    if query.cacheability is Cacheability.NEVER:
+        return Reason.NOT_CACHEABLE, f"intent {query.intent} is never cached"
+    if query.personal:
+        return Reason.PERSONAL, "the question holds personal data"
+    return None
 
-    def _reopen(self, scope: str, manifest: Manifest) -> _Opened | None:
-        index = load_scope(self._store, self.folder, manifest, scope)
-        if index is None:
-            return None
-        exact = {(entry.intent, exact_key(entry.question)): entry for entry in index.entries}
-        opened = _Opened(manifest, index, exact)
-        others = [(key, value) for key, value in self._opened.items() if key != scope]
-        self._opened = {**dict(others[-(OPEN_SCOPES - 1) :]), scope: opened}
-        return opened
+
+def _unreadable(query: CacheQuery) -> tuple[Reason, str] | None:
+    text = query.text
+    if len(text) <= MAX_QUESTION_CHARS and not exact_key(text):
+        return Reason.EMPTY_TEXT, "no words"
+    fault = text_fault(text)
+    if fault is not None:
+        return Reason(fault[0].value), fault[1]
+    if query.context_dependent:
+        return Reason.CONTEXT, "the question points back to an earlier turn"
+    return None
 
 
 def _log(what: str, error: Exception) -> None:
     # Only our own errors promise to hold nothing personal.
     told = str(error) if isinstance(error, VoicebotError) else type(error).__name__
     logger.warning("cache {} failed: {}", what, told)
-
-
-def _bypassed(query: CacheQuery) -> CacheDecision | None:
-    """Questions that no cache may answer, whatever it holds."""
-    if query.cacheability is Cacheability.NEVER:
-        return CacheDecision(Outcome.BYPASS, Reason.NOT_CACHEABLE, f"intent {query.intent} is never cached")
-    if query.personal:
-        return CacheDecision(Outcome.BYPASS, Reason.PERSONAL, "the question holds personal data")
-    if not exact_key(query.text):
-        return CacheDecision(Outcome.BYPASS, Reason.EMPTY_TEXT, "no words")
-    if query.context_dependent:
-        return CacheDecision(Outcome.BYPASS, Reason.CONTEXT, "the question points back to an earlier turn")
-    return None

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from serving.cache.index import read_manifest
-from serving.cache.store import CacheStore
+from serving.cache.store import FILE, CacheStore
 from serving.errors import VoicebotError
 
 
 def adapters_with_scope(folder: Path) -> frozenset[str]:
-    """Identities of the adapters of either kind for which the live generation holds a scope.
+    """Identities of the adapters of either kind for which the cache holds entries.
 
     A scope also belongs to knowledge, rates and engines; where those have changed since, the server finds
     it cold all the same. A cache that cannot be read holds nothing.
@@ -17,15 +16,13 @@ def adapters_with_scope(folder: Path) -> frozenset[str]:
         folder: `home/cache`.
     """
     try:
-        manifest = read_manifest(folder)
-        if manifest is None:
-            return frozenset()
-        scopes = CacheStore(folder / "cache.sqlite", read_only=True).scopes()
+        store = CacheStore(folder / FILE, read_only=True)
+        scopes, entries = store.scopes(), store.counts()
     except VoicebotError:
         return frozenset()
     return frozenset(
         adapter
         for key, scope in scopes.items()
-        if f"{key}.faiss" in manifest.files
+        if key in entries
         for adapter in (scope.intent_adapter, scope.dialogue_adapter)
     )

@@ -1,171 +1,51 @@
 """The cache's truth: one SQLite file in WAL mode that holds entries with their embeddings.
 
-The FAISS index (`serving.cache.index`) is derived from it and can always be rebuilt. One process
-writes; any number read. Scopes are replaced in single transactions.
+The search index (`serving.cache.generation`) is derived from it and can always be rebuilt. Every change is
+one transaction with its audit row; feedback is a record of its own, only ever added to, and hits are counts.
 """
 
 import json
-import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from serving.cache.signature import Signature
-from serving.cache.types import CacheEntry, CacheScope, bucket, exact_key
-from serving.errors import IntegrityError, RefusedError, UnavailableError
-from serving.language.knowledge import Cacheability
+from serving.cache.protocol import Feedback
+from serving.cache.store_file import Steps, audit, no_steps
+from serving.cache.store_reads import StoreReads
+from serving.cache.store_rows import PLACES, WRITTEN, History, check, moment, row_of, time_of
+from serving.cache.types import CacheEntry, CacheScope
+from serving.errors import MissingError, RefusedError
 from serving.language.protocols import Embeddings
 
-SCHEMA_VERSION = 1
-_SCHEMA = (
-    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE scope (key TEXT PRIMARY KEY, definition TEXT NOT NULL, created_at TEXT NOT NULL)",
-    """CREATE TABLE entry (
-      seq INTEGER PRIMARY KEY AUTOINCREMENT,
-      id TEXT NOT NULL UNIQUE, scope TEXT NOT NULL REFERENCES scope(key), intent TEXT NOT NULL,
-      cacheability TEXT NOT NULL, exact_key TEXT NOT NULL, question TEXT NOT NULL, bucket TEXT NOT NULL,
-      signature TEXT NOT NULL, answer TEXT NOT NULL, disclosures TEXT NOT NULL, source TEXT NOT NULL,
-      created_at TEXT NOT NULL, expires_at TEXT, accuracy REAL NOT NULL, embedding BLOB NOT NULL
-    )""",
-    "CREATE INDEX entry_exact ON entry (scope, intent, exact_key)",
-    """CREATE TABLE audit (
-      seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, actor TEXT NOT NULL,
-      action TEXT NOT NULL, detail TEXT NOT NULL
-    )""",
-)
-_FIELDS = tuple(field.name for field in fields(CacheEntry))
-_COLUMNS = ", ".join(_FIELDS)
-_WRITER_WAITS_S = 5.0
-_READER_WAITS_S = 0.25
-"""A caller is on the line. Readers wait for nobody in WAL mode, except while a file is being recovered."""
-_REBUILD = "Move the folder away and build the cache again with `voicebot build-cache`."
-_NOT_NOW = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_NOMEM,
-    }
-)
-"""Primary result codes that tell of the machine; all others tell of what the file holds."""
-_NO_WAL_INDEX = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+FILE = "cache.sqlite"
+"""Name of the file in the cache's folder."""
 
 
-class CacheStore:
-    """Entries on disk.
+class CacheStore(StoreReads):
+    """Entries on disk. Any number of processes read; writers wait for each other.
 
     Args:
         path: the SQLite file. `:memory:` is not supported (readers need a file).
         read_only: open nothing now, create nothing ever, and refuse to write.
+        steps: told before each step of a change.
 
     Every method raises:
         UnavailableError: locked for longer than can be waited, absent, or not accessible.
         IntegrityError: damaged, not a cache file, or of another schema version.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path = path
-        self._read_only = read_only
-        if not read_only:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UnavailableError(f"The folder of cache {path} cannot be made: {error}.") from error
-            self._create()
-
-    def _create(self) -> None:
-        """Make the tables in an empty file; leave every other file as it is."""
-        with self._connect() as db:
-            if _is_empty(db):
-                db.execute("PRAGMA journal_mode=WAL")
-                db.execute("BEGIN IMMEDIATE")
-                if _is_empty(db):  # still, now that nobody else can be making them
-                    for statement in _SCHEMA:
-                        db.execute(statement)
-                    db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
-                db.commit()
-            self._check_schema(db)
-
-    def _check_schema(self, db: sqlite3.Connection) -> None:
-        try:
-            row = db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
-        except sqlite3.OperationalError as error:
-            if _is_unavailable(error):
-                raise
-            row = None
-        if row is None:
-            raise IntegrityError(f"{self.path} is no cache of this program.", advice=_REBUILD)
-        if row[0] != str(SCHEMA_VERSION):
-            raise IntegrityError(
-                f"Cache {self.path} has schema {row[0]}, this program reads {SCHEMA_VERSION}.",
-                advice=_REBUILD,
-            )
-
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        """One transaction on a connection of its own (SQLite connections do not cross threads)."""
-        try:
-            with closing(self._open()) as db, db:
-                db.execute("PRAGMA foreign_keys=ON")
-                yield db
-        except sqlite3.Error as error:
-            if _is_unavailable(error):
-                raise UnavailableError(
-                    f"Cache {self.path} does not answer: {error}.",
-                    advice="See whether another process writes it and whether the disk is full or read-only.",
-                ) from error
-            raise IntegrityError(f"Cache {self.path} is damaged: {error}.", advice=_REBUILD) from error
-
-    def _open(self) -> sqlite3.Connection:
-        uri = self.path.resolve().as_uri()
-        if not self._read_only:
-            return sqlite3.connect(f"{uri}?mode=rwc", uri=True, timeout=_WRITER_WAITS_S)
-        db = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=_READER_WAITS_S)
-        try:
-            db.execute("PRAGMA schema_version").fetchone()
-        except sqlite3.OperationalError as error:
-            db.close()
-            if _code(error) not in _NO_WAL_INDEX or not self._rests():
-                raise
-            # WAL mode makes a file beside the database even for readers, which this user may not.
-            return sqlite3.connect(f"{uri}?immutable=1", uri=True, timeout=_READER_WAITS_S)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _rests(self) -> bool:
-        """Whether the folder is read only for us and no writer is at work or has left anything undone."""
-        log = self.path.with_name(f"{self.path.name}-wal")
-        writable = os.access(self.path.parent, os.W_OK, effective_ids=True)
-        return not writable and not (log.exists() and log.stat().st_size)
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A checked connection; rows that do not mean what they should are damage, too."""
-        with self._connect() as db:
-            self._check_schema(db)
-            try:
-                yield db
-            except (ValueError, TypeError, KeyError) as error:
-                raise IntegrityError(
-                    f"Cache {self.path} holds a row that cannot be read: {error}.", advice=_REBUILD
-                ) from error
+    def __init__(self, path: Path, *, read_only: bool = False, steps: Steps = no_steps) -> None:
+        super().__init__(path, read_only=read_only, steps=steps)
 
     def replace_scope(
         self, scope: CacheScope, entries: Sequence[CacheEntry], vectors: Embeddings, *, actor: str
     ) -> None:
-        """Make `entries` all that a scope holds, in one transaction with its audit row.
+        """Make `entries` all that a scope holds.
+
+        An entry that was there with the same answer keeps its accuracy, quarantine and hits: building again
+        clears no doubt.
 
         Args:
             scope: of all entries.
@@ -177,131 +57,215 @@ class CacheStore:
             RefusedError: an entry that must never be reused.
             ValueError: entries or vectors are not as described.
         """
-        _check(scope, entries, vectors)
-        with self._connect() as db:
+        check(scope, entries, vectors)
+        with self.writing("replace") as db:
+            known = _known(db, [entry.id for entry in entries])
             self._put_scope(db, scope)
+            self._steps("replace: delete")
             removed = db.execute("DELETE FROM entry WHERE scope = ?", (scope.key,)).rowcount
-            self._put_entries(db, entries, vectors)
+            self._steps("replace: rows")
+            _put_entries(db, entries, vectors, known)
             detail = {"scope": scope.key, "removed": removed, "inserted": len(entries)}
             self._audit(db, actor, "replace_scope", detail)
 
-    def entries(self, scope: str | None = None) -> list[CacheEntry]:
-        """All entries, or those of one scope, in order of insertion."""
-        where, args = ("WHERE scope = ?", (scope,)) if scope is not None else ("", ())
-        with self._reading() as db:
-            rows = db.execute(f"SELECT {_COLUMNS} FROM entry {where} ORDER BY seq", args)  # noqa: S608
-            return [_entry(row) for row in rows]
+    def insert(
+        self, scope: CacheScope, entries: Sequence[CacheEntry], vectors: Embeddings, *, actor: str
+    ) -> int:
+        """Add entries to a scope; all of them or none.
 
-    def vectors(self, scope: str) -> tuple[list[str], Embeddings]:
-        """Entry ids and their embeddings, in order of insertion."""
-        with self._reading() as db:
+        One that is there with the same answer stays as it is. One that has expired gives way.
+
+        Args:
+            scope: of all entries; it need not be known.
+            entries: with ids that differ.
+            vectors: float32, shape (len(entries), dimension), unit rows.
+            actor: who does it.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            RefusedError: an entry that must never be reused, or one whose words have another answer.
+            ValueError: entries or vectors are not as described.
+        """
+        check(scope, entries, vectors)
+        with self.writing("insert") as db:
+            known = _known(db, [entry.id for entry in entries])
+            new = []
+            for at, entry in enumerate(entries):
+                there = known.get(entry.id)
+                if there is None or (there.expires_at is not None and there.expires_at <= entry.created_at):
+                    new.append(at)
+                elif there.answer != entry.answer:
+                    raise RefusedError(f"Entry {entry.id} is there with another answer.")
+            if new:
+                self._put_scope(db, scope)
+                chosen = [entries[at] for at in new]
+                replaced = json.dumps([entry.id for entry in chosen if entry.id in known])
+                db.execute("DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?))", (replaced,))
+                self._steps("insert: rows")
+                _put_entries(db, chosen, vectors[new], known)
+                detail = {"scope": scope.key, "entries": [entry.id for entry in chosen]}
+                self._audit(db, actor, "insert", detail)
+        return len(new)
+
+    def remove(self, ids: Collection[str], *, actor: str, why: str) -> int:
+        """Remove entries; what was told of them stays.
+
+        Args:
+            ids: those that are not there are passed over.
+            actor: who does it.
+            why: `evicted`, `expired`, `orphaned`, … for the audit.
+
+        Returns:
+            How many there were.
+        """
+        with self.writing("remove") as db:
             rows = db.execute(
-                "SELECT id, embedding FROM entry WHERE scope = ? ORDER BY seq", (scope,)
-            ).fetchall()
-            if not rows:
-                return [], np.zeros((0, 0), np.float32)
-            return [row[0] for row in rows], np.stack([np.frombuffer(row[1], np.float32) for row in rows])
+                "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?)) RETURNING id",
+                (json.dumps(list(ids)),),
+            )
+            gone = sorted(row[0] for row in rows.fetchall())
+            if gone:
+                self._audit(db, actor, "remove", {"why": why, "removed": len(gone), "entries": gone})
+        return len(gone)
 
-    def scopes(self) -> dict[str, CacheScope]:
-        """Known scopes by key, oldest first."""
-        with self._reading() as db:
-            rows = db.execute("SELECT key, definition FROM scope ORDER BY created_at, key").fetchall()
-            return {key: CacheScope(**json.loads(definition)) for key, definition in rows}
+    def remove_scopes(self, keys: Collection[str], *, actor: str) -> int:
+        """Remove scopes with all that they hold; returns how many entries went."""
+        wanted = json.dumps(list(keys))
+        with self.writing("remove_scopes") as db:
+            removed = db.execute(
+                "DELETE FROM entry WHERE scope IN (SELECT value FROM json_each(?))", (wanted,)
+            ).rowcount
+            self._steps("remove_scopes: scopes")
+            rows = db.execute(
+                "DELETE FROM scope WHERE key IN (SELECT value FROM json_each(?)) RETURNING key", (wanted,)
+            )
+            gone = sorted(row[0] for row in rows.fetchall())
+            if gone:
+                self._audit(db, actor, "remove_scopes", {"scopes": gone, "removed": removed})
+        return removed
 
-    def last_seq(self) -> int:
-        """Sequence number of the newest entry; the index records up to where it reaches."""
-        with self._reading() as db:
-            (value,) = db.execute("SELECT COALESCE(MAX(seq), 0) FROM entry").fetchone()
-            return int(value)
+    def quarantine(self, entry_id: str, *, actor: str, why: str) -> None:
+        """Keep an entry from being served from now on; one that is kept already stays as it is.
 
-    @staticmethod
-    def _put_scope(db: sqlite3.Connection, scope: CacheScope) -> None:
+        Raises:
+            MissingError: no such entry.
+        """
+        with self.writing("quarantine") as db:
+            if _quarantined_at(db, entry_id) is None:
+                now = moment(datetime.now(UTC))
+                db.execute("UPDATE entry SET quarantined_at = ? WHERE id = ?", (now, entry_id))
+                self._audit(db, actor, "quarantine", {"entry": entry_id, "why": why})
+
+    def release(self, entry_id: str, *, actor: str) -> None:
+        """Let an entry be served again.
+
+        Raises:
+            MissingError: no such entry.
+        """
+        with self.writing("release") as db:
+            if _quarantined_at(db, entry_id) is not None:
+                db.execute("UPDATE entry SET quarantined_at = NULL WHERE id = ?", (entry_id,))
+                self._audit(db, actor, "release", {"entry": entry_id})
+
+    def add_feedback(self, feedback: Feedback) -> bool:
+        """Record one observation; False where this origin was counted already for this signal.
+
+        Raises:
+            ValueError: a time without time zone.
+        """
+        row = (
+            feedback.entry_id,
+            feedback.signal.value,
+            moment(feedback.at),
+            feedback.origin,
+            feedback.actor,
+            feedback.note,
+        )
+        with self.writing("feedback") as db:
+            added = db.execute(
+                "INSERT OR IGNORE INTO feedback (entry, signal, at, origin, actor, note) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                row,
+            ).rowcount
+        return added == 1
+
+    def set_accuracy(self, accuracies: Mapping[str, float], *, actor: str) -> int:
+        """Set beliefs by entry id; returns how many entries changed.
+
+        Raises:
+            ValueError: one that is not from 0 to 1.
+        """
+        if not all(0 <= accuracy <= 1 for accuracy in accuracies.values()):
+            raise ValueError("an accuracy is not between 0 and 1")
+        with self.writing("accuracy") as db:
+            statement = "UPDATE entry SET accuracy = ? WHERE id = ? AND accuracy IS NOT ?"
+            rows = [(accuracy, entry_id, accuracy) for entry_id, accuracy in accuracies.items()]
+            changed = db.executemany(statement, rows).rowcount if rows else 0
+            if changed:
+                self._audit(db, actor, "set_accuracy", {"accuracies": dict(accuracies)})
+        return changed
+
+    def count_hits(self, hits: Mapping[str, tuple[int, datetime]]) -> None:
+        """Add to how often entries were served: id → (how often since last told, the last time in UTC)."""
+        rows = [(count, moment(last), entry_id) for entry_id, (count, last) in hits.items()]
+        with self.writing("hits") as db:
+            db.executemany(
+                "UPDATE entry SET hits = hits + ?, last_hit_at = MAX(COALESCE(last_hit_at, ''), ?) "
+                "WHERE id = ?",
+                rows,
+            )
+
+    def _put_scope(self, db: sqlite3.Connection, scope: CacheScope) -> None:
+        self._steps("scope")
         definition = json.dumps(asdict(scope), sort_keys=True)
-        db.execute("INSERT OR IGNORE INTO scope VALUES (?, ?, ?)", (scope.key, definition, _now()))
+        row = (scope.key, definition, moment(datetime.now(UTC)))
+        db.execute("INSERT OR IGNORE INTO scope VALUES (?, ?, ?)", row)
 
-    @staticmethod
-    def _put_entries(db: sqlite3.Connection, entries: Sequence[CacheEntry], vectors: Embeddings) -> None:
-        rows = [_row(entry, vector) for entry, vector in zip(entries, vectors, strict=True)]
-        db.executemany(
-            f"INSERT INTO entry ({_COLUMNS}, exact_key, bucket, embedding) "  # noqa: S608  # constants
-            f"VALUES ({', '.join('?' * 15)})",
-            rows,
-        )
-
-    @staticmethod
-    def _audit(db: sqlite3.Connection, actor: str, action: str, detail: dict[str, object]) -> None:
-        db.execute(
-            "INSERT INTO audit (at, actor, action, detail) VALUES (?, ?, ?, ?)",
-            (_now(), actor, action, json.dumps(detail, sort_keys=True)),
-        )
+    def _audit(self, db: sqlite3.Connection, actor: str, action: str, detail: Mapping[str, object]) -> None:
+        self._steps(f"{action}: audit")
+        audit(db, actor, action, json.dumps(detail, sort_keys=True))
 
 
-def _is_empty(db: sqlite3.Connection) -> bool:
-    return not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What an entry that comes again brings with it."""
+
+    answer: str
+    expires_at: datetime | None
+    history: History
 
 
-def _is_unavailable(error: sqlite3.Error) -> bool:
-    return _code(error) in _NOT_NOW
-
-
-def _code(error: sqlite3.Error) -> int:
-    # The low byte is the primary code; Python's own errors have none.
-    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
-
-
-def _check(scope: CacheScope, entries: Sequence[CacheEntry], vectors: Embeddings) -> None:
-    """Nothing is stored that a reader would have to doubt."""
-    if any(entry.cacheability is Cacheability.NEVER for entry in entries):
-        raise RefusedError("An answer that must never be reused has no place in the cache.")
-    if any(entry.scope != scope.key for entry in entries):
-        raise ValueError("an entry belongs to another scope")
-    if len({entry.id for entry in entries}) != len(entries):
-        raise ValueError("two entries have one id")
-    if not all(0 <= entry.accuracy <= 1 for entry in entries):
-        raise ValueError("an accuracy is not between 0 and 1")
-    if any(entry.expires_at is not None and entry.expires_at.tzinfo is None for entry in entries):
-        raise ValueError("an expiry has no time zone")
-    if len(entries) != len(vectors):
-        raise ValueError("one embedding per entry is needed")
-    if len(entries) and not are_unit(vectors):
-        raise ValueError("an embedding is not of length 1")
-
-
-def are_unit(vectors: Embeddings) -> bool:
-    """Whether all rows are finite and of length 1, without which inner products are no cosines."""
-    return vectors.ndim == 2 and bool(np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
-def _row(entry: CacheEntry, vector: Embeddings) -> tuple[object, ...]:
-    """Values for `_COLUMNS`, then exact key, bucket and embedding."""
-    coded = {
-        "cacheability": entry.cacheability.value,
-        "signature": json.dumps(entry.signature.facets),
-        "disclosures": json.dumps(entry.disclosures),
-        "created_at": entry.created_at.isoformat(),
-        "expires_at": entry.expires_at.isoformat() if entry.expires_at else None,
-    }
-    return (
-        *(coded[name] if name in coded else getattr(entry, name) for name in _FIELDS),
-        exact_key(entry.question),
-        bucket(entry.intent, entry.signature),
-        np.ascontiguousarray(vector, np.float32).tobytes(),
+def _known(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, _Known]:
+    rows = db.execute(
+        "SELECT id, answer, expires_at, accuracy, quarantined_at, hits, last_hit_at FROM entry "
+        "WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(ids),),
     )
-
-
-def _entry(row: Sequence[Any]) -> CacheEntry:
-    values = dict(zip(_FIELDS, row, strict=True))
-    expires_at = values["expires_at"]
-    decoded = {
-        "cacheability": Cacheability(values["cacheability"]),
-        "signature": Signature(tuple((name, value) for name, value in json.loads(values["signature"]))),
-        "disclosures": tuple(json.loads(values["disclosures"])),
-        "created_at": datetime.fromisoformat(values["created_at"]),
-        "expires_at": None if expires_at is None else datetime.fromisoformat(expires_at),
-        "accuracy": float(values["accuracy"]),
+    return {
+        id_: _Known(answer, time_of(end), History(accuracy, time_of(since), hits, time_of(last)))
+        for id_, answer, end, accuracy, since, hits, last in rows
     }
-    return CacheEntry(**values | decoded)
+
+
+def _put_entries(
+    db: sqlite3.Connection,
+    entries: Sequence[CacheEntry],
+    vectors: Embeddings,
+    known: Mapping[str, _Known],
+) -> None:
+    rows = []
+    for entry, vector in zip(entries, vectors, strict=True):
+        there = known.get(entry.id)
+        same = there is not None and there.answer == entry.answer
+        history = there.history if there and same else History(entry.accuracy)
+        rows.append(row_of(entry, vector, history))
+    db.executemany(f"INSERT INTO entry ({WRITTEN}) VALUES ({PLACES})", rows)  # noqa: S608  # constants
+
+
+def _quarantined_at(db: sqlite3.Connection, entry_id: str) -> str | None:
+    row = db.execute("SELECT quarantined_at FROM entry WHERE id = ?", (entry_id,)).fetchone()
+    if row is None:
+        raise MissingError(f"The cache holds no entry {entry_id}.", advice="`cache-manager list` shows them.")
+    return None if row[0] is None else str(row[0])

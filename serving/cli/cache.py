@@ -24,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 def stats(as_json: AsJson = False) -> None:
     """Count scopes, entries and intents, and name the live generation."""
     with command_errors():
-        from serving.cache.index import read_manifest
+        from serving.cache.generation import read_manifest
 
         store = _store()
         manifest = read_manifest(store.path.parent)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.cache.index import Manifest, publish
+from serving.cache.generation import Manifest
 from serving.cache.lookup import SemanticCache
+from serving.cache.publishing import publish
 from serving.cache.signature import Signer
 from serving.cache.store import CacheStore
 from serving.cache.types import CacheEntry, CacheQuery, CacheScope, exact_key

@@ -76,7 +76,7 @@ class TestEntries:
     def test_what_was_put_in_comes_out_in_the_same_order(
         self, tmp_path_factory: pytest.TempPathFactory, found: list[CacheEntry]
     ) -> None:
-        store = CacheStore(tmp_path_factory.getbasetemp() / "round_trip.sqlite")
+        store = CacheStore(tmp_path_factory.mktemp("round_trip") / "cache.sqlite")
         store.replace_scope(SCOPE, found, vectors(len(found)), actor="test")
         assert store.entries(SCOPE.key) == found
         ids, embeddings = store.vectors(SCOPE.key)

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from serving.cache import index
-from serving.cache.index import LOCK, MANIFEST, load_scope, publish, read_manifest
+from serving.cache import follow, publishing
+from serving.cache.generation import MANIFEST, PARTS, holds_scope, open_rows, read_manifest
 from serving.cache.lookup import SemanticCache
+from serving.cache.publishing import LOCK, publish
 from serving.cache.store import CacheStore
 from serving.cache.types import Outcome, Reason
 from serving.errors import IntegrityError, UnavailableError
@@ -85,8 +86,8 @@ class TestPublishing:
             cache = open_cache(folder)
             committed.append(cache.generation() == 3)
             assert served(cache) == FEE_ANSWER
-            there = cache.lookup(ask(PARAPHRASE), AFTER)
-            assert there.reason is (Reason.SEMANTIC if committed[-1] else Reason.NO_SCOPE)
+            # What the store has committed answers, published or not.
+            assert cache.lookup(ask(PARAPHRASE), AFTER).reason is Reason.SEMANTIC
         assert committed == [at > steps.index("replace") for at in range(len(steps))]
         assert publish(CacheStore(folder / "cache.sqlite"), folder).generation == 4
         assert len(list(folder.glob("gen-*"))) == 2
@@ -137,7 +138,7 @@ class TestPublishing:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fill(tmp_path, [entry()])
-        monkeypatch.setattr(index, "_LOCK_WAIT_S", 0.0)
+        monkeypatch.setattr(publishing, "_LOCK_WAIT_S", 0.0)
         with (tmp_path / LOCK).open("r+") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             with pytest.raises(UnavailableError, match="Another process"):
@@ -177,12 +178,44 @@ class TestReaders:
         assert cache.warm(SCOPE) == 0
         assert list(tmp_path.iterdir()) == []
 
-    def test_warming_opens_the_scope_before_the_first_question(self, tmp_path: Path) -> None:
+    def test_warming_opens_the_scope_before_the_first_question(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         fill(tmp_path, [entry()])
         cache = open_cache(tmp_path)
         assert cache.warm(SCOPE) == 1
-        (tmp_path / "cache.sqlite").unlink()
+        monkeypatch.setattr(follow, "open_rows", pytest.fail)
         assert served(cache) == FEE_ANSWER
+
+    def test_a_reader_without_a_generation_reads_the_store(self, tmp_path: Path) -> None:
+        vectors = WordEmbedder().embed([entry().question])
+        CacheStore(tmp_path / "cache.sqlite").replace_scope(SCOPE, [entry()], vectors, actor="test")
+        cache = open_cache(tmp_path)
+        assert (served(cache), cache.generation()) == (FEE_ANSWER, 0)
+
+    def test_a_generation_of_another_store_is_not_believed(self, tmp_path: Path) -> None:
+        fill(tmp_path, [entry(f"What does a wire transfer of {n} dollars cost?") for n in range(9)])
+        for left in tmp_path.glob("cache.sqlite*"):
+            left.unlink()
+        vectors = WordEmbedder().embed([entry().question])
+        CacheStore(tmp_path / "cache.sqlite").replace_scope(SCOPE, [entry()], vectors, actor="test")
+        assert served(open_cache(tmp_path)) == FEE_ANSWER
+
+    def test_a_store_that_was_put_back_from_a_copy_is_read_as_it_is_now(self, tmp_path: Path) -> None:
+        fill(tmp_path, [entry()])
+        copy = tmp_path / "copy.sqlite"
+        shutil.copy(tmp_path / "cache.sqlite", copy)
+        others = [entry(f"What does a wire transfer of {n} dollars cost?") for n in range(9)]
+        fill(tmp_path, [entry(), *others])
+        cache = open_cache(tmp_path)
+        assert served(cache, text=f"So {others[3].question}") is not None
+        copy.rename(tmp_path / "cache.sqlite")
+        new = entry("Is a wire transfer safe?", "Yes.")
+        store = CacheStore(tmp_path / "cache.sqlite")
+        store.insert(SCOPE, [new], WordEmbedder().embed([new.question]), actor="test")
+        for reader in (cache, open_cache(tmp_path)):
+            assert served(reader, text=f"So {new.question}") == "Yes."
+            assert served(reader, text=others[3].question) is None
 
     def test_readers_never_wait_or_err_or_mix_while_a_writer_publishes(self, tmp_path: Path) -> None:
         questions = [f"What does a wire transfer of {n}00 dollars cost?" for n in range(1, 9)]
@@ -254,7 +287,7 @@ DAMAGES = [garbage, flip, truncate, empty, Path.unlink, become_a_folder]
 
 
 class TestDamage:
-    @pytest.mark.parametrize("suffix", ["faiss", "ids"])
+    @pytest.mark.parametrize("suffix", PARTS)
     @pytest.mark.parametrize("damage", DAMAGES)
     def test_an_index_file_that_is_not_the_published_one_gives_way_to_the_store(
         self, tmp_path: Path, damage: Callable[[Path], None], suffix: str
@@ -296,7 +329,7 @@ class TestDamage:
             b"\xff\xfe",
         ],
     )
-    def test_a_damaged_manifest_is_a_miss_until_the_next_build_which_it_does_not_hinder(
+    def test_a_damaged_manifest_gives_way_to_the_store_and_does_not_hinder_the_next_build(
         self, tmp_path: Path, content: str | bytes
     ) -> None:
         fill(tmp_path, [entry()])
@@ -305,47 +338,67 @@ class TestDamage:
         (tmp_path / MANIFEST).write_bytes(content if isinstance(content, bytes) else content.encode())
         with pytest.raises(IntegrityError, match="damaged"):
             read_manifest(tmp_path)
-        decision = cache.lookup(ask(), SCOPE)
-        assert (decision.outcome, decision.reason) == (Outcome.MISS, Reason.ERROR)
-        assert (cache.generation(), cache.warm(SCOPE)) == (0, 0)
+        for reader in (cache, open_cache(tmp_path)):
+            assert served(reader) == FEE_ANSWER
+            assert (reader.generation(), reader.warm(SCOPE)) == (0, 1)
         assert fill(tmp_path, [entry()]).generation == 2
         assert served(cache) == FEE_ANSWER
 
     @pytest.mark.parametrize("damage", [garbage, halve, empty, Path.unlink, become_a_folder])
-    def test_a_damaged_store_is_a_miss_for_new_readers_and_nothing_for_those_who_have_read_it(
+    def test_a_damaged_store_is_a_miss_for_new_readers_and_nothing_false_for_those_who_have_read_it(
         self, tmp_path: Path, damage: Callable[[Path], None]
     ) -> None:
         fill(tmp_path, [entry()])
         reader = open_cache(tmp_path)
         assert served(reader) == FEE_ANSWER
         damage(tmp_path / "cache.sqlite")
+        gone = damage is Path.unlink
         decision = open_cache(tmp_path).lookup(ask(), SCOPE)
-        assert (decision.outcome, decision.reason) == (Outcome.MISS, Reason.ERROR)
-        assert served(reader) == FEE_ANSWER
+        assert (decision.outcome, decision.reason) == (
+            Outcome.MISS,
+            Reason.NO_SCOPE if gone else Reason.ERROR,
+        )
+        # What cannot be checked is not served; SQLite may still have read the page that says it.
+        assert served(reader) in {None, FEE_ANSWER}
+        (tmp_path / "cache.sqlite").rmdir() if damage is become_a_folder else None
+        for left in tmp_path.glob("cache.sqlite*"):
+            left.unlink()
+        fill(tmp_path, [entry(answer="It costs 30 dollars now.")])
+        assert served(reader) == "It costs 30 dollars now."
 
     def test_a_locked_store_is_a_miss_at_once_and_no_wait(self, tmp_path: Path) -> None:
         fill(tmp_path, [entry()])
         reader = open_cache(tmp_path)
-        assert served(reader) == FEE_ANSWER
         with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as holder:
             holder.execute("PRAGMA locking_mode=EXCLUSIVE")
             holder.execute("BEGIN EXCLUSIVE")
-            started = time.perf_counter()
-            decision = open_cache(tmp_path).lookup(ask(), SCOPE)
-            assert time.perf_counter() - started < 2
-            assert (decision.reason, decision.detail) == (Reason.ERROR, "UnavailableError")
-            assert served(reader) == FEE_ANSWER
-        assert served(open_cache(tmp_path)) == FEE_ANSWER
+            for cache in (reader, open_cache(tmp_path)):
+                started = time.perf_counter()
+                decision = cache.lookup(ask(), SCOPE)
+                assert time.perf_counter() - started < 2
+                assert (decision.reason, decision.detail) == (Reason.ERROR, "UnavailableError")
+        assert served(reader) == FEE_ANSWER
+
+    def test_a_writer_at_work_is_not_waited_for(self, tmp_path: Path) -> None:
+        fill(tmp_path, [entry()])
+        reader = open_cache(tmp_path)
+        with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as holder:
+            holder.execute("BEGIN EXCLUSIVE")
+            holder.execute("DELETE FROM entry")
+            for cache in (reader, open_cache(tmp_path)):
+                assert served(cache) == FEE_ANSWER
 
     def test_a_store_of_another_schema_is_a_miss(self, tmp_path: Path) -> None:
         fill(tmp_path, [entry()])
         with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as db, db:
-            db.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+            db.execute("UPDATE meta SET value = '9' WHERE name = 'schema'")
         decision = open_cache(tmp_path).lookup(ask(), SCOPE)
         assert (decision.reason, decision.detail) == (Reason.ERROR, "IntegrityError")
 
-    def test_a_scope_that_the_generation_does_not_hold_is_none(self, tmp_path: Path) -> None:
+    def test_a_scope_that_the_generation_does_not_hold_is_no_path_to_a_file(self, tmp_path: Path) -> None:
         manifest = fill(tmp_path, [entry()])
-        store = CacheStore(tmp_path / "cache.sqlite")
-        assert load_scope(store, tmp_path, manifest, "../../etc/passwd") is None
-        assert load_scope(store, tmp_path, manifest, AFTER.key) is None
+        assert holds_scope(manifest, SCOPE.key)
+        assert not holds_scope(manifest, AFTER.key)
+        assert not holds_scope(manifest, "../../etc/passwd")
+        with pytest.raises(IntegrityError):
+            open_rows(tmp_path, manifest, "../../etc/passwd")
