@@ -80,7 +80,8 @@ def _apart(name: str, reference: Embeddings, vectors: Embeddings) -> str:
 def _nearest(vectors: Embeddings) -> np.ndarray:
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -1)
-    return cosines.argmax(axis=1)
+    nearest: np.ndarray = cosines.argmax(axis=1)
+    return nearest
 
 
 def _decisions(encoder: SentenceEncoder, data: Path) -> np.ndarray:
