@@ -5,6 +5,7 @@ The definitions are those of the KPIs (`kpi_rates`, `kpi_contacts`), for one cal
 
 from dataclasses import dataclass
 
+from serving.arms.split import PrimaryMetric
 from serving.errors import InvalidInputError
 
 LONGEST_CALL_S = 600.0
@@ -36,30 +37,31 @@ def _share(key: str, title: str, meaning: str, *, more_is_better: bool = True) -
     return Metric(key, title, "share", more_is_better, (0.0, 1.0), meaning)
 
 
-PRIMARY = "resolved_containment"
 METRICS = (
     _share(
-        PRIMARY,
+        PrimaryMetric.RESOLVED_CONTAINMENT,
         "Resolved containment",
         "1 where the call was not transferred, the caller confirmed that the matter is settled, and did not "
         "call again about it within the days of maturity; 0 for any other call that is that old",
     ),
     _share(
-        "first_contact_resolution",
+        PrimaryMetric.FIRST_CONTACT_RESOLUTION,
         "First contact resolution",
         "of callers whose call settled a matter raised for the first time: 1 where none came back with it",
     ),
-    _share("csat", "CSAT", "of callers who answered the survey: 1 where the answer is 4 or 5"),
-    Metric("survey", "Survey answer", "points", True, (1.0, 5.0), "of callers who answered: 1 to 5"),
-    _share("transfer", "Transfers", "1 where the call went to a person", more_is_better=False),
+    _share(PrimaryMetric.CSAT, "CSAT", "of callers who answered the survey: 1 where the answer is 4 or 5"),
+    Metric(
+        PrimaryMetric.SURVEY, "Survey answer", "points", True, (1.0, 5.0), "of callers who answered: 1 to 5"
+    ),
+    _share(PrimaryMetric.TRANSFER, "Transfers", "1 where the call went to a person", more_is_better=False),
     _share(
-        "failed_turns",
+        PrimaryMetric.FAILED_TURNS,
         "Failed turns",
         "share of the call's turns in which something failed, or that were asked again",
         more_is_better=False,
     ),
     Metric(
-        "handle_time",
+        PrimaryMetric.HANDLE_TIME,
         "Handle time",
         "s",
         False,
@@ -67,7 +69,7 @@ METRICS = (
         f"seconds on the line of a spoken call, cut at {LONGEST_CALL_S:.0f}",
     ),
     Metric(
-        "voice_to_voice",
+        PrimaryMetric.VOICE_TO_VOICE,
         "Voice-to-voice",
         "s",
         False,

@@ -12,8 +12,9 @@ from datetime import datetime
 from enum import StrEnum
 from statistics import fmean
 
-from evaluation.arm_metrics import METRICS, PRIMARY, Metric, metric_of
+from evaluation.arm_metrics import METRICS, Metric, metric_of
 from serving.arms.sequential import mean_difference_sequence, sample_ratio_e_value
+from serving.arms.split import PrimaryMetric
 from serving.errors import InvalidInputError
 
 RATIO_ALPHA = 0.001
@@ -201,7 +202,12 @@ class ArmsReport:
 
 
 def compare_arms(
-    observed: Observed, stretch: Stretch, *, now: datetime, primary: str = PRIMARY, alpha: float = 0.05
+    observed: Observed,
+    stretch: Stretch,
+    *,
+    now: datetime,
+    primary: str = PrimaryMetric.RESOLVED_CONTAINMENT,
+    alpha: float = 0.05,
 ) -> ArmsReport:
     """Compare the arms of a stretch.
 

@@ -49,8 +49,8 @@ def compare_arms(
         datetime | None, typer.Option(help="Only callers from this time (UTC) on; default: the newest share.")
     ] = None,
     primary: Annotated[
-        str, typer.Option(help="Metric that decides; name it before the first call.")
-    ] = "resolved_containment",
+        str, typer.Option(help="Metric that decides, with --share; else the one named with the split.")
+    ] = "",
     alpha: Annotated[float, typer.Option(help="Chance of ever being wrong about it.")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="Folder of the page; default: in home/reports.")] = None,
     as_json: AsJson = False,

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.arm_calls import observe, stretch_of
-from evaluation.arm_metrics import PRIMARY
 from evaluation.arm_report import document, ratio_words, rows, sentence, write_arms_report
 from evaluation.arms import ArmsReport, Stretch, Verdict, compare_arms
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splits import SPLIT
 from serving.adapters.splitting import read_split
-from serving.arms.split import Split, split_of
+from serving.arms.split import PrimaryMetric, Split, split_of
 from serving.call.record import CallRecord
 from serving.cli.console import print_table, rich_console
 from serving.cli.split_views import open_records
@@ -36,7 +35,8 @@ class ArmsRequest:
         share: planned share of the challenger, for a split that the registry does not know; None: the
             registry's.
         since: only callers from then on; None: from the newest share on.
-        primary: metric that decides.
+        primary: metric that decides a split that the registry does not know; of any other split that was
+            said when it began.
         alpha: chance of ever being wrong about it.
     """
 
@@ -44,7 +44,7 @@ class ArmsRequest:
     split: str = ""
     share: float | None = None
     since: datetime | None = None
-    primary: str = PRIMARY
+    primary: str = ""
     alpha: float = 0.05
 
 
@@ -75,35 +75,43 @@ def compare(settings: Settings, request: ArmsRequest, out: Path | None = None) -
 
     Raises:
         MissingError: no such split, or no call of it.
-        InvalidInputError: no such metric, a share or an alpha that is none, a time without a zone.
+        InvalidInputError: no such metric, or another than was named when the split began; a share or an
+            alpha that is none, a time without a zone.
         UnavailableError: records, registry or folder are out of reach.
     """
     now = datetime.now(UTC)
-    stretch = stretch_for(settings, request)
+    stretch, primary = asked_for(settings, request)
     earliest = stretch.since - timedelta(days=CARRY_OVER_DAYS) if stretch.since else None
     observed = observe(_calls(settings, earliest), stretch, now=now, maturity_days=MATURITY_DAYS)
-    found = compare_arms(observed, stretch, now=now, primary=request.primary, alpha=request.alpha)
+    found = compare_arms(observed, stretch, now=now, primary=primary, alpha=request.alpha)
     folder = out or settings.home / "reports" / "arms"
     return Comparison(found, write_arms_report(found, folder, title=settings.bank_name))
 
 
-def stretch_for(settings: Settings, request: ArmsRequest) -> Stretch:
-    """The time and the share that a request is about.
+def asked_for(settings: Settings, request: ArmsRequest) -> tuple[Stretch, str]:
+    """The time and the share that a request is about, and the metric that decides.
 
     Raises:
         MissingError: the registry knows no such split and no share was given.
-        InvalidInputError: a share without a split, or a time without a zone.
+        InvalidInputError: a share without a split, a time without a zone, or a metric that was not named
+            when the split began.
     """
     if request.since is not None and request.since.tzinfo is None:
         raise InvalidInputError("The start of a comparison needs a zone.", advice="Give times in UTC.")
     if request.share is not None:
         if not request.split:
             raise InvalidInputError("A share was given without its split.", advice="Give --split, too.")
-        return Stretch(request.split, request.share, request.since)
+        primary = request.primary or PrimaryMetric.RESOLVED_CONTAINMENT
+        return Stretch(request.split, request.share, request.since), primary
     split = _split(settings, request)
+    if request.primary not in {"", split.primary}:
+        raise InvalidInputError(
+            f"The split {split.id} is decided by {split.primary}, which was named before its first call.",
+            advice="Leave --primary out; the other metrics are shown beside it.",
+        )
     stretch = stretch_of(split)
     starts = [moment for moment in (stretch.since, request.since) if moment is not None]
-    return Stretch(stretch.split, stretch.share, max(starts), stretch.until)
+    return Stretch(stretch.split, stretch.share, max(starts), stretch.until), split.primary
 
 
 def show_comparison(found: Comparison) -> None:

@@ -40,12 +40,12 @@ class ArmsOutcome:
 
 
 @task(cache_policy=NO_CACHE)
-def make_comparison(name: str, primary: str) -> ArmsOutcome:
+def make_comparison(name: str) -> ArmsOutcome:
     """Compare the arms of the newest split and write the page."""
     from flows.compare_arms import ArmsRequest, compare
 
     try:
-        found = compare(Settings.load(), ArmsRequest(name=name, primary=primary))
+        found = compare(Settings.load(), ArmsRequest(name=name))
     except MissingError as error:  # most days nothing is split, which is no failure
         report("arms", 1, 1, error.message)
         return ArmsOutcome("", error.message)
@@ -75,14 +75,13 @@ def log_comparison(outcome: ArmsOutcome, page: Path) -> None:
 
 
 @flow(name="report-arms")
-def report_arms(name: str = "banking-lora", primary: str = "resolved_containment") -> ArmsOutcome:
+def report_arms(name: str = "banking-lora") -> ArmsOutcome:
     """Report the newest split of a model, if there is one.
 
     Args:
         name: registered model.
-        primary: metric that decides; to be named before the first call.
     """
-    outcome = make_comparison(name, primary)
+    outcome = make_comparison(name)
     if outcome.page is not None:
         log_comparison(outcome, outcome.page)
     rows = "\n".join(

@@ -16,7 +16,7 @@ from serving.adapters.promotion import Waiver, promotion_act
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splits import SPLIT, SPLIT_TAG, split_in, told
 from serving.arms.guardrail import Finding, Guard
-from serving.arms.split import Split, new_split
+from serving.arms.split import PrimaryMetric, Split, new_split
 from serving.errors import IntegrityError, InvalidInputError, RefusedError
 
 _LOOK = "See `adapter-control split`, then decide again."
@@ -44,12 +44,14 @@ class Terms:
         cold: it may run although a cache scope of an arm holds nothing.
         waiver: a person's word where the gate does not let the challenger through.
         again: a person's word where the guardrail has taken this challenger back before; empty without.
+        primary: what the comparison is decided by.
     """
 
     guard: Guard = field(default_factory=Guard)
     cold: bool = False
     waiver: Waiver | None = None
     again: str = ""
+    primary: PrimaryMetric = PrimaryMetric.RESOLVED_CONTAINMENT
 
 
 def read_split(registry: AdapterRegistry, name: str) -> Split | None:
@@ -106,6 +108,7 @@ def start_plan(
         why=reason,
         guard=terms.guard,
         cold=terms.cold,
+        primary=terms.primary,
     )
     return _plan(Action.SPLIT, split, by, reason, evidence)
 

@@ -31,6 +31,19 @@ class Arm(StrEnum):
     CHALLENGER = "challenger"
 
 
+class PrimaryMetric(StrEnum):
+    """What may decide a comparison; `evaluation.arm_metrics` defines each."""
+
+    RESOLVED_CONTAINMENT = "resolved_containment"
+    FIRST_CONTACT_RESOLUTION = "first_contact_resolution"
+    CSAT = "csat"
+    SURVEY = "survey"
+    TRANSFER = "transfer"
+    FAILED_TURNS = "failed_turns"
+    HANDLE_TIME = "handle_time"
+    VOICE_TO_VOICE = "voice_to_voice"
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """The challenger's share from a moment on.
@@ -63,6 +76,7 @@ class Split:
         why: in that person's words.
         guard: what the challenger must not make worse.
         cold: it may run although a cache scope of an arm holds nothing.
+        primary: what the comparison is decided by, named before the first call.
         ended_at: UTC; None while it runs.
         ended_by: who or what ended it.
         ended_why: with the figures, where the guardrail did.
@@ -76,6 +90,7 @@ class Split:
     why: str
     guard: Guard = field(default_factory=Guard)
     cold: bool = False
+    primary: PrimaryMetric = PrimaryMetric.RESOLVED_CONTAINMENT
     ended_at: datetime | None = None
     ended_by: str = ""
     ended_why: str = ""
@@ -145,7 +160,15 @@ class Split:
 
 
 def new_split(
-    champion: str, challenger: str, percent: int, *, by: str, why: str, guard: Guard, cold: bool = False
+    champion: str,
+    challenger: str,
+    percent: int,
+    *,
+    by: str,
+    why: str,
+    guard: Guard,
+    cold: bool = False,
+    primary: PrimaryMetric = PrimaryMetric.RESOLVED_CONTAINMENT,
 ) -> Split:
     """A split that starts now.
 
@@ -157,6 +180,7 @@ def new_split(
         why: in that person's words.
         guard: what the challenger must not make worse.
         cold: it may run although a cache scope holds nothing.
+        primary: what the comparison is decided by.
 
     Raises:
         InvalidInputError: no percentage, or the versions are none of one adapter.
@@ -170,6 +194,7 @@ def new_split(
         why=why[:_LONGEST_REASON],
         guard=guard,
         cold=cold,
+        primary=primary,
     )
 
 
@@ -185,6 +210,8 @@ def split_of(text: str) -> Split:
         fields = document | {
             "shares": _shares(document["shares"]),
             "guard": Guard(**document["guard"]),
+            # Splits of before it was kept were decided by the default.
+            "primary": PrimaryMetric(document.get("primary", PrimaryMetric.RESOLVED_CONTAINMENT)),
             "ended_at": _moment(ended) if ended is not None else None,
         }
         words = [fields[name] for name in ("id", "champion", "challenger", "by", "why", "ended_why")]

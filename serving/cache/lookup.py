@@ -61,11 +61,12 @@ class SemanticCache:
             raise ValueError("a cache has either a threshold or a rule")
         self.folder = folder
         self.rule = rule or CosineRule(0.0 if threshold is None else threshold)
-        self._embedder = embedder
+        self.embedder = embedder
         self._injected = injected
-        self._reader = StoreReader(folder / FILE)
-        self._follower = Follower(folder, self._reader)
-        self._nearby = Nearby(self._reader, self._follower, ForwardClock(now))
+        self.clock = ForwardClock(now)
+        self.reader = StoreReader(folder / FILE)
+        self._follower = Follower(folder, self.reader)
+        self._nearby = Nearby(self.reader, self._follower, self.clock)
 
     def lookup(self, query: CacheQuery, scope: CacheScope, *, explain: bool = False) -> CacheDecision:
         """Decide on one question; never raises.
@@ -94,7 +95,7 @@ class SemanticCache:
         """Open a scope ahead of the first question; its number of entries, 0 where it cannot be opened."""
         try:
             self._follower.opened(scope.key)
-            with self._reader.view() as view:
+            with self.reader.view() as view:
                 return view.count(scope.key)
         except FileNotFoundError:
             return 0
@@ -104,7 +105,7 @@ class SemanticCache:
 
     def close(self) -> None:
         """Let go of this thread's connection to the store."""
-        self._reader.forget()
+        self.reader.forget()
 
     def _bypassed(self, query: CacheQuery) -> CacheDecision | None:
         """Questions that no cache may answer, whatever it holds."""
@@ -114,7 +115,7 @@ class SemanticCache:
         return CacheDecision(Outcome.BYPASS, *found) if found else None
 
     def _search(self, query: CacheQuery, scope: CacheScope, explain: bool) -> CacheDecision:
-        if scope.embedder != self._embedder.fingerprint:
+        if scope.embedder != self.embedder.fingerprint:
             raise EngineError("The scope was built with another sentence encoder.")
         try:
             found = self._same_words(query, scope)
@@ -123,14 +124,14 @@ class SemanticCache:
             if query.cacheability is not Cacheability.SEMANTIC:
                 told = "this intent is answered for the same words only"
                 return CacheDecision(Outcome.MISS, Reason.NO_ENTRY, told)
-            vector = self._embed(query.text)
+            vector = self.embed(query.text)
             return self._judged(query, scope, vector, explain)
         except FileNotFoundError:
             return CacheDecision(Outcome.MISS, Reason.NO_SCOPE, "there is no cache yet")
 
     def _same_words(self, query: CacheQuery, scope: CacheScope) -> CacheDecision | None:
         """What the store says of the very same words; None where others may be near."""
-        with self._reader.view() as view:
+        with self.reader.view() as view:
             self._follower.look(view)
             stored = view.exact(scope.key, query.intent, exact_key(query.text))
             if stored is None:
@@ -186,9 +187,14 @@ class SemanticCache:
                 )
         return None
 
-    def _embed(self, text: str) -> Embeddings:
-        vectors = self._embedder.embed([text])
-        if vectors.shape != (1, self._embedder.dimension) or not are_unit(vectors):
+    def embed(self, text: str) -> Embeddings:
+        """The vector of a question, shape (dimension,).
+
+        Raises:
+            EngineError: the encoder gave none of length 1.
+        """
+        vectors = self.embedder.embed([text])
+        if vectors.shape != (1, self.embedder.dimension) or not are_unit(vectors):
             raise EngineError("The sentence encoder gave no vector of length 1.")
         return vectors.reshape(-1)
 

@@ -98,8 +98,8 @@ class Feedback:
     Attributes:
         entry_id: whose hit.
         at: UTC time of the observation.
-        origin: what it was seen in (`call:<id>:<turn>`, `person:<operator>:<time>`); one origin counts once for
-            an entry and a signal, however often it is told.
+        origin: what it was seen in (`call:<id>:<turn>`, `person:<operator>:<time>`); one origin counts once
+            for an entry and a signal, however often it is told.
         actor: who tells it.
     """
 

@@ -11,10 +11,21 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from serving.cache.belief import believe
 from serving.cache.protocol import Feedback
 from serving.cache.store_file import Steps, audit, no_steps
 from serving.cache.store_reads import StoreReads
-from serving.cache.store_rows import PLACES, WRITTEN, History, check, moment, row_of, time_of
+from serving.cache.store_rows import (
+    PLACES,
+    TOLD,
+    WRITTEN,
+    History,
+    check,
+    feedback_of,
+    moment,
+    row_of,
+    time_of,
+)
 from serving.cache.types import CacheEntry, CacheScope
 from serving.errors import MissingError, RefusedError
 from serving.language.protocols import Embeddings
@@ -108,6 +119,14 @@ class CacheStore(StoreReads):
                 detail = {"scope": scope.key, "entries": [entry.id for entry in chosen]}
                 self._audit(db, actor, "insert", detail)
         return len(new)
+
+    def add_scope(self, scope: CacheScope, *, actor: str) -> bool:
+        """Make a scope without entries; False where it is there already."""
+        with self.writing("add_scope") as db:
+            added = self._put_scope(db, scope)
+            if added:
+                self._audit(db, actor, "add_scope", {"scope": scope.key})
+        return added
 
     def remove(self, ids: Collection[str], *, actor: str, why: str) -> int:
         """Remove entries; what was told of them stays.
@@ -217,11 +236,11 @@ class CacheStore(StoreReads):
                 rows,
             )
 
-    def _put_scope(self, db: sqlite3.Connection, scope: CacheScope) -> None:
+    def _put_scope(self, db: sqlite3.Connection, scope: CacheScope) -> bool:
         self._steps("scope")
         definition = json.dumps(asdict(scope), sort_keys=True)
         row = (scope.key, definition, moment(datetime.now(UTC)))
-        db.execute("INSERT OR IGNORE INTO scope VALUES (?, ?, ?)", row)
+        return db.execute("INSERT OR IGNORE INTO scope VALUES (?, ?, ?)", row).rowcount == 1
 
     def _audit(self, db: sqlite3.Connection, actor: str, action: str, detail: Mapping[str, object]) -> None:
         self._steps(f"{action}: audit")
@@ -255,13 +274,31 @@ def _put_entries(
     vectors: Embeddings,
     known: Mapping[str, _Known],
 ) -> None:
+    told = _told(db, [entry.id for entry in entries if entry.id not in known])
     rows = []
     for entry, vector in zip(entries, vectors, strict=True):
         there = known.get(entry.id)
         same = there is not None and there.answer == entry.answer
-        history = there.history if there and same else History(entry.accuracy)
+        history = there.history if there and same else _remembered(entry, told.get(entry.id, []))
         rows.append(row_of(entry, vector, history))
     db.executemany(f"INSERT INTO entry ({WRITTEN}) VALUES ({PLACES})", rows)  # noqa: S608  # constants
+
+
+def _told(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, list[Feedback]]:
+    found: dict[str, list[Feedback]] = {}
+    query = f"SELECT {TOLD} FROM feedback WHERE entry IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
+    for row in db.execute(query, (json.dumps(ids),)):
+        feedback = feedback_of(row)
+        found.setdefault(feedback.entry_id, []).append(feedback)
+    return found
+
+
+def _remembered(entry: CacheEntry, told: Sequence[Feedback]) -> History:
+    """The history of an entry that was gone: what had been told of it holds still."""
+    if not told:
+        return History(entry.accuracy)
+    belief = believe(entry.id, told, entry.created_at)
+    return History(belief.accuracy, datetime.now(UTC) if belief.quarantined else None)
 
 
 def _quarantined_at(db: sqlite3.Connection, entry_id: str) -> str | None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from serving.cache import store_schema
 from serving.cache.store_file import StoreFile, no_steps, rows_are_whole, told_apart
-from serving.cache.store_rows import STORED, StoredEntry, stored_of, time_of
+from serving.cache.store_rows import ENTRY, STORED, StoredEntry, entry_of, stored_of, time_of
+from serving.cache.types import CacheEntry
 from serving.errors import UnavailableError
 
 NEWEST = 5_000
@@ -51,6 +52,18 @@ class View:
             (scope, key, intent),
         ).fetchone()
         return None if row is None else stored_of(row)
+
+    def same_words(self, scope: str, key: str) -> list[CacheEntry]:
+        """The entries for the same words, of any intent, oldest first."""
+        rows = self.db.execute(
+            f"SELECT {ENTRY} FROM entry WHERE scope = ? AND exact_key = ? ORDER BY seq",  # noqa: S608
+            (scope, key),
+        )
+        return [entry_of(row) for row in rows]
+
+    def knows(self, scope: str) -> bool:
+        """Whether a scope was ever made, also one without entries."""
+        return self.db.execute("SELECT 1 FROM scope WHERE key = ?", (scope,)).fetchone() is not None
 
     def scopes(self) -> list[str]:
         """Keys of the scopes, oldest first."""

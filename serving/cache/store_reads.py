@@ -7,9 +7,9 @@ from datetime import datetime
 
 import numpy as np
 
-from serving.cache.protocol import Feedback, Signal
+from serving.cache.protocol import Feedback
 from serving.cache.store_file import StoreFile
-from serving.cache.store_rows import ENTRY, STORED, StoredEntry, entry_of, stored_of
+from serving.cache.store_rows import ENTRY, STORED, TOLD, StoredEntry, entry_of, feedback_of, stored_of
 from serving.cache.types import CacheEntry, CacheScope
 from serving.language.protocols import Embeddings
 
@@ -82,14 +82,17 @@ class StoreReads(StoreFile):
     def feedback(self, entry_id: str) -> list[Feedback]:
         """What was told of an entry, oldest first; also of one that has been removed."""
         with self.reading() as db:
-            rows = db.execute(
-                "SELECT entry, signal, at, origin, actor, note FROM feedback WHERE entry = ? ORDER BY seq",
-                (entry_id,),
-            )
-            return [
-                Feedback(entry, Signal(signal), datetime.fromisoformat(at), origin, actor, note)
-                for entry, signal, at, origin, actor, note in rows
-            ]
+            query = f"SELECT {TOLD} FROM feedback WHERE entry = ? ORDER BY seq"  # noqa: S608
+            return [feedback_of(row) for row in db.execute(query, (entry_id,))]
+
+    def told(self) -> dict[str, list[Feedback]]:
+        """All that was ever told by entry id, oldest first; also of entries that have been removed."""
+        found: dict[str, list[Feedback]] = {}
+        with self.reading() as db:
+            for row in db.execute(f"SELECT {TOLD} FROM feedback ORDER BY seq"):  # noqa: S608
+                feedback = feedback_of(row)
+                found.setdefault(feedback.entry_id, []).append(feedback)
+        return found
 
     def audit_rows(self, limit: int = 50) -> list[AuditRow]:
         """The newest changes, newest first."""

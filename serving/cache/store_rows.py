@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from serving.cache.protocol import Feedback, Signal
 from serving.cache.signature import Signature
 from serving.cache.types import CacheEntry, CacheScope, bucket, exact_key
 from serving.errors import RefusedError
@@ -21,6 +22,8 @@ STORED = f"seq, quarantined_at, hits, last_hit_at, {ENTRY}"
 """Columns as `stored_of` reads them."""
 WRITTEN = f"{ENTRY}, quarantined_at, hits, last_hit_at, exact_key, bucket, embedding"
 """Columns as `row_of` gives them."""
+TOLD = "entry, signal, at, origin, actor, note"
+"""Columns of the feedback as `feedback_of` reads them."""
 PLACES = ", ".join("?" * len(WRITTEN.split(",")))
 
 
@@ -124,6 +127,12 @@ def stored_of(row: Sequence[Any]) -> StoredEntry:
     """The entry of a row of `STORED`; raises as `entry_of`."""
     seq, quarantined_at, hits, last_hit_at, *entry = row
     return StoredEntry(entry_of(entry), int(seq), time_of(quarantined_at), int(hits), time_of(last_hit_at))
+
+
+def feedback_of(row: Sequence[Any]) -> Feedback:
+    """The observation of a row of `TOLD`; raises as `entry_of`."""
+    entry, signal, at, origin, actor, note = row
+    return Feedback(entry, Signal(signal), datetime.fromisoformat(at), origin, actor, note)
 
 
 def moment(at: datetime) -> str:

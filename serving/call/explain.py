@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from serving.cache.signature import Signature
 from serving.cache.types import CacheDecision
+from serving.call.caching import lookup
 from serving.call.clock import FileClock, Laps
 from serving.call.dialogue import DialogueState, HeardTurn
-from serving.call.responder import lookup
 from serving.call.runtime import Runtime
 from serving.call.understanding import understand
 from serving.language.knowledge import Cacheability

@@ -21,10 +21,12 @@ from serving.call.record import ToolRecord
 from serving.call.toolbox import Toolbox
 from serving.call.understanding import Understood
 from serving.errors import EngineError
-from serving.language.protocols import Llm, LlmRequest, Message, TextDelta, ToolCall
+from serving.language.protocols import Llm, LlmRequest, Message, TextDelta, ToolCall, ToolSchema
 from serving.telemetry.redaction import redact
 from serving.tools.protocols import ToolContext, ToolResult
 
+MAX_MESSAGES = 20
+"""Messages of the dialogue that an engine is shown."""
 MAX_TOOL_ROUNDS = 4
 """Rounds of tool calls in one turn; a plan needs two (rate, calculation)."""
 MAX_TOOL_CALLS = 8
@@ -97,6 +99,18 @@ def generate(
             return Generation(text, box.llm.info.name, tuple(work.tools), tuple(work.results))
     text = _converse(box, box.fallback, turn, request, work, laps)
     return Generation(text, box.fallback.info.name, tuple(work.tools), tuple(work.results), error)
+
+
+def request_for(turn: Understood, approved: str, tools: tuple[ToolSchema, ...] = ()) -> LlmRequest:
+    """What an engine is asked about a turn.
+
+    Args:
+        turn: the turn.
+        approved: text that it answers from; empty where there is none.
+        tools: tools that it may call.
+    """
+    messages = (*turn.state.messages[-MAX_MESSAGES:], Message("user", turn.user.text))
+    return LlmRequest(messages, turn.state.turns, tools, (approved,) if approved else ())
 
 
 def execute(

@@ -7,9 +7,10 @@ answer; understanding, generating, the caller's own accounts and the rules thems
 from collections.abc import Sequence
 from dataclasses import replace
 
-from serving.cache.types import CacheDecision, CacheQuery, CacheScope, Outcome
+from serving.cache.types import CacheDecision, CacheScope, Outcome
 from serving.call import policy
 from serving.call.banking import bank_move, offer
+from serving.call.caching import answering, approved_for, cache_record, check_later, lookup
 from serving.call.clock import Laps
 from serving.call.desk import Move
 from serving.call.dialogue import (
@@ -23,7 +24,7 @@ from serving.call.dialogue import (
     summary_of,
 )
 from serving.call.faults import fault
-from serving.call.generation import Generation, execute, generate, tool_record
+from serving.call.generation import MAX_MESSAGES, Generation, execute, generate, request_for, tool_record
 from serving.call.machine import Next
 from serving.call.record import CacheRecord, Decision
 from serving.call.survey import survey_begun, survey_move
@@ -31,13 +32,10 @@ from serving.call.toolbox import Toolbox
 from serving.call.understanding import Understood, understand
 from serving.errors import EngineError
 from serving.language.embedded import TASKS
-from serving.language.protocols import IntentTagger, LlmRequest, Message, ToolCall, ToolSchema
+from serving.language.protocols import IntentTagger, Message, ToolCall
 from serving.language.roles import Role
 from serving.spoken.values import TypedValue
 from serving.telemetry.redaction import redact
-
-MAX_MESSAGES = 20
-"""Messages of the dialogue that an engine is shown."""
 
 
 class Responder:
@@ -83,6 +81,10 @@ class Responder:
         Raises:
             VoicebotError: a stage failed that has no fallback; the caller gets an apology.
         """
+        with answering(self._box):
+            return self._answered(turn, state, laps)
+
+    def _answered(self, turn: HeardTurn, state: DialogueState, laps: Laps) -> Reply:
         heard = understand(turn, state, self._tagger, self._box, laps)
         if self._box.guard.attempted(turn.text):
             return self._injected(heard, state)
@@ -97,8 +99,9 @@ class Responder:
         laps.mark("cache")
         if decision.outcome is Outcome.HIT and decision.entry is not None:
             entry = decision.entry
+            check_later(self._box, heard, entry)
             return self._disclosed(
-                heard, entry.answer, entry.disclosures, Decision.CACHE_HIT, cache=_cache_record(decision)
+                heard, entry.answer, entry.disclosures, Decision.CACHE_HIT, cache=cache_record(decision)
             )
         return self._generated(heard, decision, laps)
 
@@ -224,14 +227,13 @@ class Responder:
     def _generated(self, turn: Understood, looked_up: CacheDecision | None, laps: Laps) -> Reply:
         """Let the engine answer; `looked_up` is None for a task, which no cache may answer."""
         task = turn.user.task
-        approved = (
-            None if task else self._box.knowledge.best(turn.tag.label, turn.user.facets, self._box.today())
-        )
+        approved = None if task else approved_for(self._box, turn)
         # An answer with wordings behind it is one piece: it must be heard, and nothing of it is said early.
         say = None if approved is not None and approved.disclosures else turn.say
-        request = self._request(turn, approved.text if approved else "")
+        tools = self._box.executor.schemas if task else ()
+        request = request_for(turn, approved.text if approved else "", tools)
         made = generate(self._box, turn, request, laps, say)
-        cache = _cache_record(looked_up) if looked_up else None
+        cache = cache_record(looked_up) if looked_up else None
         turn, text = _took(turn, made, self._box.fallback.info.name)
         if approved is not None and approved.disclosures:
             reply = self._disclosed(turn, text, approved.disclosures, Decision.DISCLOSURE, cache=cache)
@@ -265,12 +267,6 @@ class Responder:
         if roles:
             turns = tuple(policy.without_roles(user, roles, self._box.currency) for user in turns)
         return replace(turn, state=replace(turn.state, turns=turns))
-
-    def _request(self, turn: Understood, approved: str) -> LlmRequest:
-        schemas: tuple[ToolSchema, ...] = self._box.executor.schemas if turn.user.task else ()
-        knowledge = (approved,) if approved else ()
-        messages = (*turn.state.messages[-MAX_MESSAGES:], Message("user", turn.user.text))
-        return LlmRequest(messages, turn.state.turns, schemas, knowledge)
 
     def _disclosed(
         self,
@@ -337,19 +333,6 @@ class Responder:
         )
 
 
-def lookup(box: Toolbox, turn: Understood, scope: CacheScope) -> CacheDecision:
-    """Ask the cache about a turn."""
-    query = CacheQuery(
-        text=turn.user.text,
-        intent=turn.tag.label,
-        cacheability=box.knowledge.cacheability(turn.tag.label),
-        signature=turn.signature,
-        context_dependent=turn.points_back,
-        personal=turn.personal,
-    )
-    return box.cache.lookup(query, scope)
-
-
 def _took(turn: Understood, made: Generation, fallback: str) -> tuple[Understood, str]:
     """The turn with what the engine's tools gave, and its answer without personal values.
 
@@ -385,10 +368,3 @@ def _decision(task: str, pending: PendingTask | None, follows: Next, *, computed
         return Decision.TRANSFER
     asks = bool(task) and pending is not None and pending.intent == task
     return Decision.CLARIFY if asks else Decision.ANSWER
-
-
-def _cache_record(decision: CacheDecision) -> CacheRecord:
-    entry = decision.entry.id if decision.entry else decision.neighbour
-    return CacheRecord(
-        decision.outcome.value, decision.reason.value, decision.detail, decision.similarity, entry
-    )

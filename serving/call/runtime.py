@@ -51,6 +51,7 @@ from serving.language.encoder_backend import with_backend
 from serving.language.injection import load_injection_guard
 from serving.language.knowledge import load_knowledge
 from serving.language.lexicon import load_lexicon
+from serving.language.protocols import Closing
 from serving.settings import Settings
 from serving.speech.engines import choose_stt, choose_tts
 from serving.speech.spare_vads import SpareVads
@@ -213,7 +214,7 @@ class Runtime:
         return self.executor.hung + (banking.executor.hung if banking is not None else 0)
 
     def close(self) -> None:
-        """Stop watching for promotions and let running writes finish; what hangs is not waited for."""
+        """Stop watching for promotions, let running writes finish, close connections; what hangs is left."""
         self._vads.close()
         self.arms.close()
         self.adapter.close()
@@ -223,6 +224,8 @@ class Runtime:
             self.box.banking.executor.close()
         if self._bank is not None:
             self._bank.close()
+        if isinstance(self.box.llm, Closing):
+            self.box.llm.close()
         self.records.close()
         self.traces.close()
 

@@ -9,6 +9,7 @@ from string import Formatter
 from serving.cache.lookup import SemanticCache
 from serving.cache.signature import Signer
 from serving.call.patience import Patience
+from serving.call.shadow import ShadowChecks
 from serving.errors import InvalidInputError
 from serving.language.embedded import PHRASES as ENGINE_PHRASES
 from serving.language.injection import InjectionGuard, load_injection_guard
@@ -58,6 +59,7 @@ class Toolbox:
         greeting: the phrase that every call begins with.
         patience: how long `llm` is waited for.
         guard: knows words that try to make the bot break its rules.
+        shadow: checks some answers from the cache later; None checks none.
         banking: what callers can have done on their own accounts; None where the bot has no access.
     """
 
@@ -76,6 +78,7 @@ class Toolbox:
     patience: Patience
     guard: InjectionGuard = field(default_factory=lambda: _guard_of(default_data_dir()))
     banking: Banking | None = None
+    shadow: ShadowChecks | None = None
 
     def phrase(self, name: str, **fields: str) -> str:
         """One of the bot's phrases, filled.

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from serving.adapters.pin import Reference
     from serving.adapters.registry import AdapterRegistry
     from serving.adapters.splitting import Plan, Terms
-    from serving.arms.split import Split
+    from serving.arms.split import PrimaryMetric, Split
     from serving.settings import Settings
 
-_STARTING = "--waive, --again, --cold and --slow-after"
+_STARTING = "--waive, --again, --cold, --slow-after and --primary"
 
 
 def split(  # noqa: PLR0917  # a command line
@@ -47,6 +47,10 @@ def split(  # noqa: PLR0917  # a command line
         float | None,
         typer.Option(min=0.001, metavar="SECONDS", help="A slow turn; default: the champion's p95."),
     ] = None,
+    primary: Annotated[
+        str,
+        typer.Option(metavar="METRIC", help="What decides `voicebot compare-arms`; resolved_containment."),
+    ] = "",
     reason: Reason = "a comparison on callers",
     by: By = None,
     dry_run: DryRun = False,
@@ -63,7 +67,7 @@ def split(  # noqa: PLR0917  # a command line
     from serving.adapters.versions import CHALLENGER
 
     with command_errors():
-        new = _NewSplit(waive, again, start_cold, slow_after)
+        new = _NewSplit(waive, again, start_cold, slow_after, primary)
         _check_options(challenger, stop, new, dry_run=dry_run)
         settings = open_settings()
         registry, who = open_registry(settings), acting(settings, by)
@@ -95,11 +99,12 @@ class _NewSplit:
     again: str
     cold: bool
     slow_after: float | None
+    primary: str
 
     @property
     def said(self) -> bool:
         """Whether any of it was said."""
-        return self != _NewSplit(None, "", False, None)
+        return self != _NewSplit(None, "", False, None, "")
 
 
 def _check_options(challenger: int | None, stop: str | None, new: _NewSplit, *, dry_run: bool) -> None:
@@ -184,7 +189,20 @@ def _terms(registry: "AdapterRegistry", settings: "Settings", name: str, new: _N
     champion = registry.champion_version(name)
     waiver = Waiver(new.waive, champion) if new.waive is not None else None
     limit = new.slow_after or slow_limit(settings, f"{name}/{champion}")
-    return Terms(Guard(slow_s=limit), new.cold, waiver, new.again)
+    return Terms(Guard(slow_s=limit), new.cold, waiver, new.again, _primary(new.primary))
+
+
+def _primary(name: str) -> "PrimaryMetric":
+    from serving.arms.split import PrimaryMetric
+
+    if not name:
+        return PrimaryMetric.RESOLVED_CONTAINMENT
+    try:
+        return PrimaryMetric(name)
+    except ValueError:
+        raise InvalidInputError(
+            f"There is no metric {name[:40]!r}.", advice=f"Choose of {', '.join(PrimaryMetric)}."
+        ) from None
 
 
 def _check_same(registry: "AdapterRegistry", reference: "Reference", seen: "Split") -> None:

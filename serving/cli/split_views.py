@@ -31,6 +31,7 @@ def show_split(settings: "Settings", split: "Split") -> None:
         ("challenger", split.challenger),
         ("champion", split.champion),
         ("challenger's share", shares),
+        ("decided by", split.primary),
         ("started by", split.by),
         ("why", split.why),
         ("runs", "yes" if split.running else "no"),

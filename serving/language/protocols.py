@@ -7,7 +7,7 @@ tool executor resolves.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -153,6 +153,15 @@ class LlmRequest:
     tools: tuple[ToolSchema, ...] = ()
     knowledge: tuple[str, ...] = ()
     max_tokens: int = 256
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """An engine that holds connections open."""
+
+    def close(self) -> None:
+        """Close them; the engine cannot be used afterwards."""
+        ...
 
 
 class Llm(Protocol):

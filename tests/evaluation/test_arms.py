@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.arm_metrics import METRICS, PRIMARY, metric_of
+from evaluation.arm_metrics import METRICS, metric_of
 from evaluation.arms import (
     RATIO_ALPHA,
     ArmsReport,
@@ -20,6 +20,7 @@ from evaluation.arms import (
     compare_arms,
     sample_ratio,
 )
+from serving.arms.split import PrimaryMetric
 from serving.errors import InvalidInputError
 from tests.evaluation.arm_world import SPLIT, START
 from tests.properties import examples
@@ -28,7 +29,9 @@ NOW = START + timedelta(days=60)
 HALF = Stretch(SPLIT, 0.5)
 
 
-def observed(outcomes: Sequence[tuple[bool, float]], key: str = PRIMARY) -> Observed:
+def observed(
+    outcomes: Sequence[tuple[bool, float]], key: str = PrimaryMetric.RESOLVED_CONTAINMENT
+) -> Observed:
     """Callers in order: whether the challenger answered, and the value of one metric."""
     found = tuple(
         Observation(f"caller {n}", challenger, START + timedelta(minutes=n), {key: value})
@@ -77,6 +80,10 @@ def test_an_exploratory_metric_never_decides() -> None:
     found = judged(observed(callers(800, 0.1, 0.6), "csat"))
     assert next(item for item in found.metrics if item.metric.key == "csat").verdict is Verdict.BETTER
     assert found.verdict is Verdict.UNDECIDED
+
+
+def test_every_metric_may_be_named_as_the_one_that_decides() -> None:
+    assert {metric.key for metric in METRICS} == set(PrimaryMetric)
 
 
 def test_without_a_caller_nothing_is_known_and_nothing_breaks() -> None:

@@ -100,6 +100,11 @@ def entry(
     return replace(made, **changes)  # type: ignore[arg-type]  # fields by name
 
 
+AFTER = replace(SCOPE, intent_adapter="banking-lora/2")
+"""The scope after a promotion."""
+PARAPHRASE = "So what does a wire transfer cost?"
+
+
 def ask(text: str = FEE, **changes: object) -> CacheQuery:
     made = CacheQuery(text, INTENT, Cacheability.SEMANTIC, SIGNER.sign(text))
     return replace(made, **changes)  # type: ignore[arg-type]  # fields by name
@@ -122,3 +127,9 @@ def open_cache(
     folder: Path, embedder: WordEmbedder | None = None, *, threshold: float = 0.75, at: datetime = NOON
 ) -> SemanticCache:
     return SemanticCache(folder, embedder or WordEmbedder(), threshold=threshold, now=lambda: at)
+
+
+def served(cache: SemanticCache, scope: CacheScope = SCOPE, text: str = PARAPHRASE) -> str | None:
+    """The answer that a caller would get from the cache."""
+    found = cache.lookup(ask(text), scope).entry
+    return found.answer if found else None

@@ -15,7 +15,7 @@ from flows.cli import app
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splits import SPLIT_TAG
 from serving.adapters.splitting import Terms, carry_out, read_split, start_plan, stop_plan
-from serving.arms.split import Split
+from serving.arms.split import PrimaryMetric, Split
 from serving.settings import Settings
 from tests.evaluation.arm_world import BETTER, SAME, SPLIT, a_split, kept, simulated
 from tests.serving.adapters.conftest import NAME
@@ -113,6 +113,22 @@ def test_an_older_split_is_found_in_the_audit(
     found = document(compare_arms("--split", first.id, "--json"))
     assert found["stretch"]["split"] == first.id
     assert found["stretch"]["share"] == 0.4
+
+
+def test_the_metric_that_was_named_with_the_split_decides_and_no_other_takes_its_place(
+    challenged: AdapterRegistry, home: Settings, compare_arms: Callable[..., Result]
+) -> None:
+    terms = Terms(primary=PrimaryMetric.HANDLE_TIME)
+    start = partial(start_plan, challenged, NAME, 3, 40, by="ops", reason="to see", terms=terms)
+    split = carry_out(challenged, NAME, start, seen=None)
+    assert split is not None
+    assert read_split(challenged, NAME) == split
+    kept(simulated(40, split, days=1e-9), home.records_url)
+    found = document(compare_arms("--json"))
+    assert [metric["metric"] for metric in found["metrics"] if metric["primary"]] == ["handle_time"]
+    refused = compare_arms("--primary", "csat")
+    assert refused.exit_code == 2
+    assert "decided by handle_time" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,8 @@ def test_a_dry_run_checks_everything_and_changes_nothing(
         (("--challenger", "-1"), 2),
         (("--dry-run",), 2),
         (("--cold",), 2),
+        (("--primary", "csat"), 2),
+        (("--challenger", "10", "--cold", "--primary", "revenue"), 2),
         (("--waive", "why"), 2),
         (("--stop", "why"), 1),
         (("--stop", ""), 1),

@@ -13,7 +13,7 @@ from loguru import logger
 
 from serving.arms.assignment import arm_of, caller_key, position
 from serving.arms.guardrail import Guard
-from serving.arms.split import MOST_SHARES, Arm, Split, new_split, split_of
+from serving.arms.split import MOST_SHARES, Arm, PrimaryMetric, Split, new_split, split_of
 from serving.errors import IntegrityError, InvalidInputError
 from serving.telemetry.scrubbing import scrub
 from tests.properties import examples
@@ -137,12 +137,19 @@ def test_what_is_no_split_is_said_to_be_none(text: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("id", "x"), ("shares", []), ("shares", [["2026-11-21", 5]]), ("champion", "banking-lora/three"),
-     ("challenger", "other/3"), ("cold", 1), ("guard", {"alpha": 2}), ("ended_at", "2026"), ("more", 1)],
+     ("challenger", "other/3"), ("cold", 1), ("guard", {"alpha": 2}), ("ended_at", "2026"),
+     ("primary", "revenue"), ("more", 1)],
 )  # fmt: skip
 def test_a_document_with_a_wrong_field_is_no_split(field: str, value: object) -> None:
     document = json.loads(a_split(10).to_json()) | {field: value}
     with pytest.raises(IntegrityError):
         split_of(json.dumps(document))
+
+
+def test_a_split_from_before_its_metric_was_kept_is_decided_by_the_default() -> None:
+    document = json.loads(a_split(10).to_json())
+    del document["primary"]
+    assert split_of(json.dumps(document)).primary is PrimaryMetric.RESOLVED_CONTAINMENT
 
 
 @pytest.mark.parametrize("percent", [-1, 101, 5.5, True, "10"])

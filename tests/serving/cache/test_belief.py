@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.cache.belief import HALF_LIFE, PRIOR, ShadowTally, believe, posterior
-from serving.cache.lookup import ACCURACY_FLOOR
+from serving.cache.nearby import ACCURACY_FLOOR
 from serving.cache.protocol import Belief, Feedback, Signal
 from serving.errors import InvalidInputError
 from tests.properties import examples

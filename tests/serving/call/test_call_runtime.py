@@ -16,6 +16,9 @@ from serving.call.ports import Engines
 from serving.call.runtime import LOST_AFTER, Runtime
 from serving.errors import EngineError
 from serving.language.encoder import SentenceEncoder
+from serving.language.mistral_api import MistralLlm
+from serving.language.protocols import Closing
+from serving.language.vllm_llm import VllmLlm
 from serving.settings import Settings
 from tests.serving.call.phone import Bank, HummingTts, KeywordTagger, LoudnessVad, ToldStt, typed
 from tests.serving.transports.loopback import until
@@ -33,6 +36,27 @@ def stopped(
     runtime = Runtime(settings, voice=False)
     yield runtime
     runtime.close()
+
+
+class OpenEngine:
+    """An answering engine that holds connections, for all that a stop can see."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_stop_closes_the_connections_of_the_answering_engine(stopped: Runtime) -> None:
+    engine = OpenEngine()
+    stopped.box = replace(stopped.box, llm=engine)  # type: ignore[arg-type]  # nobody asks it anything
+    stopped.close()
+    assert engine.closed
+
+
+@pytest.mark.parametrize("engine", [MistralLlm, VllmLlm])
+def test_the_engines_that_hold_connections_can_be_closed(engine: type) -> None:
+    assert issubclass(engine, Closing)
 
 
 @pytest.fixture

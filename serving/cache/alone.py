@@ -1,0 +1,67 @@
+"""The cache without the rest: a home folder and the project's data make one that is ready to be asked."""
+
+from serving.cache.admission import Admission
+from serving.cache.compliance import Wordings
+from serving.cache.local import LocalCache
+from serving.cache.protocol import HitRule
+from serving.cache.rule import CosineRule
+from serving.cache.signature import Signer
+from serving.cache.types import CacheScope
+from serving.language.injection import load_injection_guard
+from serving.language.knowledge import load_knowledge
+from serving.language.lexicon import load_lexicon
+from serving.language.protocols import Embedder
+from serving.settings import Settings
+from serving.telemetry.redaction import keyed_hash, load_pii_key
+from serving.tools.compliance import load_compliance
+from serving.tools.rates import load_rates
+
+
+def open_cache(
+    settings: Settings, *, embedder: Embedder | None = None, rule: HitRule | None = None
+) -> LocalCache:
+    """The cache of a home, with the knowledge, rates and lexicons of the settings' data.
+
+    Args:
+        settings: `home`, `data_dir`, `cache_threshold` and `encoder` matter.
+        embedder: default: the one of the settings.
+        rule: default: the cosine threshold of the settings.
+
+    Raises:
+        VoicebotError: data or encoder cannot be read.
+    """
+    from serving.language.encoder import load_encoder
+
+    data, key = settings.data, load_pii_key(settings)
+    signer = Signer(
+        load_lexicon(data / "lexicons" / "signature.yaml"),
+        lambda kind, value: keyed_hash(kind, value, key),
+        settings.currency,
+    )
+    admission = Admission(
+        load_knowledge(data / "knowledge" / "answers.yaml"),
+        signer,
+        load_injection_guard(data / "lexicons" / "injection.yaml"),
+        load_rates(data / "knowledge" / "rates.yaml"),
+        Wordings.of(load_compliance(data / "compliance")),
+    )
+    return LocalCache(
+        settings.home / "cache",
+        embedder or load_encoder(settings.encoder),
+        admission,
+        rule or CosineRule(settings.cache_threshold),
+    )
+
+
+def scope_of(cache: LocalCache, tenant: str, locale: str = "en-US") -> CacheScope:
+    """A scope for whoever has no adapters: it changes with the knowledge and the encoder."""
+    return CacheScope(
+        tenant=tenant,
+        locale=locale,
+        knowledge=cache.admission.knowledge.sha256,
+        prompt="none",
+        intent_adapter="none",
+        dialogue_adapter="none",
+        base_model="none",
+        embedder=cache.reader.embedder.fingerprint,
+    )

@@ -1,0 +1,165 @@
+"""The cache's writing side in one process: entries at once, hits by and by, a new generation when it pays.
+
+An entry is on disk when `insert` returns. Hits are only counted, so they are gathered and written in passing;
+a crash loses the last of those counts and nothing else. The search index is derived anew when many rows lie
+outside it; neither is anything that a caller waits for.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from loguru import logger
+
+from serving.cache.generation import read_manifest
+from serving.cache.protocol import Belief, Feedback
+from serving.cache.publishing import publish
+from serving.cache.store import FILE, CacheStore
+from serving.cache.store_file import Steps, no_steps
+from serving.cache.telling import tell
+from serving.cache.types import CacheEntry, CacheScope
+from serving.errors import IntegrityError, VoicebotError
+from serving.language.protocols import Embeddings
+
+PUBLISH_AFTER = 2_000
+"""Rows outside the index from which it is derived anew."""
+HITS_AFTER = 64
+"""Hits that are gathered before they are written."""
+
+
+class CacheWriter:
+    """Writes to a cache folder. Nothing is opened or made before the first write.
+
+    Args:
+        folder: `home/cache`.
+        publish_after: rows outside the index from which it is derived anew; 0 for never.
+        steps: told before each step of a change.
+    """
+
+    def __init__(self, folder: Path, *, publish_after: int = PUBLISH_AFTER, steps: Steps = no_steps) -> None:
+        self._folder = folder
+        self._publish_after = publish_after
+        self._steps = steps
+        self._store: CacheStore | None = None
+        self._guard = threading.Lock()
+        self._hits: dict[str, tuple[int, datetime]] = {}
+        self._outside = 0
+        self._aside: threading.Thread | None = None
+
+    @property
+    def store(self) -> CacheStore:
+        """The truth, opened for writing now if it was not yet.
+
+        Raises:
+            UnavailableError, IntegrityError: it cannot be.
+        """
+        with self._guard:
+            if self._store is None:
+                store = CacheStore(self._folder / FILE, steps=self._steps)
+                self._outside = store.last_seq() - _published(self._folder)
+                self._store = store
+            return self._store
+
+    def insert(
+        self, scope: CacheScope, entries: Sequence[CacheEntry], vectors: Embeddings, *, actor: str
+    ) -> int:
+        """Add entries; what `CacheStore.insert` promises and raises."""
+        new = self.store.insert(scope, entries, vectors, actor=actor)
+        with self._guard:
+            self._outside += new
+            due = 0 < self._publish_after <= self._outside
+        if due:
+            self._work_aside()
+        return new
+
+    def tell(self, feedback: Feedback, *, now: datetime) -> Belief:
+        """Count an observation; what `telling.tell` promises and raises."""
+        return tell(self.store, feedback, now=now)
+
+    def count_hit(self, entry_id: str, at: datetime) -> None:
+        """Count that an entry was served; it is written later."""
+        with self._guard:
+            count, last = self._hits.get(entry_id, (0, at))
+            self._hits[entry_id] = (count + 1, max(last, at))
+            due = sum(count for count, _ in self._hits.values()) >= HITS_AFTER
+        if due:
+            self._work_aside()
+
+    def flush(self) -> None:
+        """Write the hits that were gathered.
+
+        Raises:
+            UnavailableError: the store cannot be written now; they are kept.
+        """
+        with self._guard:
+            hits, self._hits = self._hits, {}
+        if not hits:
+            return
+        try:
+            self.store.count_hits(hits)
+        except VoicebotError:
+            with self._guard:
+                self._hits = _together(hits, self._hits)
+            raise
+
+    def publish(self) -> int:
+        """Derive the index anew; returns the number of the generation.
+
+        Raises:
+            UnavailableError: as `publishing.publish`.
+        """
+        store = self.store
+        with self._guard:
+            taken, self._outside = self._outside, 0
+        try:
+            return publish(store, self._folder, steps=self._steps).generation
+        except VoicebotError:
+            with self._guard:
+                self._outside += taken // 2  # not again at the very next entry
+            raise
+
+    def close(self) -> None:
+        """Finish what goes on aside, and write the hits; what cannot be written is told to the log."""
+        aside = self._aside
+        if aside is not None:
+            aside.join()
+        self._told_to_the_log(self.flush)
+
+    def _work_aside(self) -> None:
+        with self._guard:
+            if self._aside is not None and self._aside.is_alive():
+                return
+            self._aside = threading.Thread(target=self._catch_up, name="cache-writer", daemon=True)
+            self._aside.start()
+
+    def _catch_up(self) -> None:
+        self._told_to_the_log(self.flush)
+        if 0 < self._publish_after <= self._outside:
+            self._told_to_the_log(self.publish)
+
+    @staticmethod
+    def _told_to_the_log(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except VoicebotError as error:
+            logger.warning("{} It is tried again later.", error)
+
+
+def _published(folder: Path) -> int:
+    try:
+        manifest = read_manifest(folder)
+    except IntegrityError:
+        return 0
+    return manifest.last_seq if manifest else 0
+
+
+def _together(
+    one: Mapping[str, tuple[int, datetime]], other: Mapping[str, tuple[int, datetime]]
+) -> dict[str, tuple[int, datetime]]:
+    """Counts of both, with the later of the last times."""
+    sums = dict(one)
+    for entry_id, (count, last) in other.items():
+        before, at = sums.get(entry_id, (0, last))
+        sums[entry_id] = (before + count, max(at, last))
+    return sums
