@@ -11,7 +11,6 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,7 @@ from tests.benchmarks.cache.replay import (
     best_threshold,
     together,
 )
-from tests.benchmarks.cache.shipped import shipped_rule
-from tests.benchmarks.cache.sides import GptCache, Looked, OurCache, PlainFaiss
+from tests.benchmarks.cache.sides import TODAY, GptCache, OurCache, PlainFaiss
 from tests.benchmarks.cache.texts import say, utterances
 from tests.benchmarks.cache.workload import Speed, workload
 from tests.benchmarks.peer_environment import ROOT, NoPeerError
@@ -50,7 +48,6 @@ SIZES = (1_000, 10_000, 100_000)
 ASKED = 1_000
 PLAIN_DEFAULTS = (0.80, 0.85)
 """Cosines that tutorials and gateways use for a plain cache."""
-TODAY = date(2026, 11, 21)
 OUT = ROOT / "var" / "bench" / "cache-peers.json"
 
 
@@ -128,20 +125,22 @@ class Comparison:
         ]
 
     def _chosen(self, pairs: Sequence[CachePair], eligible: bool) -> list[CachePair]:
-        return [
-            pair
-            for pair in pairs
-            if not eligible or self._knowledge.cacheability(pair.intent) is Cacheability.SEMANTIC
-        ]
+        return [pair for pair in pairs if not eligible or _is_semantic(self._knowledge, pair.intent)]
 
 
 def speeds(
-    sizes: Sequence[int], ours: Callable[[Mapping[str, Embeddings]], OurCache], asked: int, *, gptcache: bool
+    sizes: Sequence[int],
+    ours: Callable[[Mapping[str, Embeddings]], OurCache],
+    intents: Sequence[str],
+    asked: int,
+    *,
+    gptcache: bool,
 ) -> list[Speed]:
     """Every cache at every size, one after the other.
 
     Args:
         ours: vectors by text → our cache.
+        intents: whose answers may be reused for other words.
         gptcache: whether GPTCache is there.
     """
     encoder = load_encoder()
@@ -149,7 +148,7 @@ def speeds(
     vectors = encoder.embed(texts)
     found = []
     for entries in sizes:
-        work = workload(texts, vectors, entries, asked)
+        work = workload(texts, vectors, intents, entries, asked)
         known = work.by_text()
         for side in (ours, PlainFaiss, *([GptCache] if gptcache else ())):
             found.append(side(known).speed(work))
@@ -168,29 +167,32 @@ def main() -> None:
     knowledge = load_knowledge(data / "knowledge" / "answers.yaml")
     signer = make_signer()
     encoder = with_backend(load_encoder(), settings)
-    rule = shipped_rule(settings, encoder, signer)
     try:
         GptCache({"": np.zeros(1, np.float32)})
         has_peer = True
     except NoPeerError as error:
         say(f"Without GPTCache: {error}")
         has_peer = False
-    result: dict[str, Any] = {"machine": _machine(), "rule": rule.fingerprint}
-    say(f"rule {rule.fingerprint}; load {os.getloadavg()[0]:.1f}")
+    result: dict[str, Any] = {"machine": _machine()}
+    say(f"load {os.getloadavg()[0]:.1f}")
     if not arguments.only_speed:
         pairs = load_pairs(data / "cache_pairs" / "pairs.jsonl")
         texts = list(dict.fromkeys(text for pair in pairs for text in (pair.stored, pair.probe)))
         known = dict(zip(texts, encoder.embed(texts), strict=True))
-        ours = OurCache(Looked(known, encoder.fingerprint), rule, signer, knowledge)
+        ours = OurCache(settings, known, encoder.fingerprint)
         plain = [PlainFaiss(known), PlainFaiss(known, by_intent=True)]
         comparison = Comparison(pairs, signer, knowledge)
         rows = comparison.rows(ours, plain, GptCache(known) if has_peer else None)
         result["rows"] = [asdict(row) for row in rows]
+        result["refused"] = dict(ours.refused)
+        say(f"not stored by ours, over all replays: {dict(ours.refused)}")
         say("\n".join(told(rows)))
     if not arguments.only_replay:
+        semantic = sorted({each.intent for each in knowledge.answers if _is_semantic(knowledge, each.intent)})
         timed = speeds(
             arguments.sizes,
-            lambda known: OurCache(Looked(known, encoder.fingerprint), rule, signer, knowledge),
+            lambda known: OurCache(settings, known, encoder.fingerprint),
+            semantic,
             arguments.asked,
             gptcache=has_peer,
         )
@@ -217,6 +219,10 @@ def told(rows: Sequence[Row]) -> list[str]:
                 f"right reuse {100 * right:+.1f} points"
             )
     return sentences
+
+
+def _is_semantic(knowledge: Knowledge, intent: str) -> bool:
+    return knowledge.cacheability(intent) is Cacheability.SEMANTIC
 
 
 def _approved(stored: set[Question], signer: Signer, knowledge: Knowledge) -> dict[Question, str]:

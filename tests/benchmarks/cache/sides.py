@@ -8,30 +8,32 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from serving.cache.lookup import SemanticCache
-from serving.cache.protocol import HitRule
+from serving.cache.admission import entry_id
+from serving.cache.alone import open_cache, scope_of
+from serving.cache.local import LocalCache
+from serving.cache.protocol import Offer
 from serving.cache.publishing import publish
-from serving.cache.signature import Signature, Signer
-from serving.cache.store import CacheStore
-from serving.cache.types import CacheEntry, CacheQuery, CacheScope, exact_key
-from serving.language.knowledge import Cacheability, Knowledge
+from serving.cache.signature import Signature
+from serving.cache.types import CacheEntry, CacheQuery, CacheScope
+from serving.language.knowledge import Cacheability
 from serving.language.protocols import Embeddings
+from serving.settings import Settings
 from tests.benchmarks.cache.replay import NOTHING, Contest, Nearest, Question, Served
 from tests.benchmarks.cache.workload import Speed, Workload
 from tests.benchmarks.peer_environment import ROOT, peer_environment
-from tests.serving.cache_world import SCOPE
 
 REQUIREMENTS = Path(__file__).with_name("gptcache-requirements.txt")
 FOLDER = ROOT / "var" / "bench" / "gptcache"
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+TODAY = datetime.now(UTC).date()
 
 
 class Looked:
@@ -49,58 +51,52 @@ class Looked:
 
 
 class OurCache:
-    """The semantic cache as a call uses it, with the shipped rule.
+    """The semantic cache as shipped: its door, its signatures, its hit rule, its files.
 
     Args:
-        embedder: with the fingerprint of the encoder that the rule was calibrated for.
-        rule: the shipped one.
-        signer: as serving uses it.
-        knowledge: says which intents may be answered for other words.
+        settings: data and rule; the home is another one.
+        vectors: of all texts that are stored or asked.
+        fingerprint: of the encoder that made them.
     """
 
     name = "ours"
 
-    def __init__(self, embedder: Looked, rule: HitRule, signer: Signer, knowledge: Knowledge) -> None:
-        self._embedder = embedder
-        self._rule = rule
-        self._signer = signer
-        self._knowledge = knowledge
+    def __init__(self, settings: Settings, vectors: Mapping[str, Embeddings], fingerprint: str) -> None:
+        self._settings = settings
+        self._embedder = Looked(vectors, fingerprint)
+        self.refused: Counter[str] = Counter()
+        """Why questions were not stored, over all contests."""
 
     def served(self, contests: Sequence[Contest]) -> Served:
         """A scope for each contest; probes are asked with the intent of their stored question."""
-        with tempfile.TemporaryDirectory() as folder:
-            scopes = [self._scope(at) for at in range(len(contests))]
-            store = CacheStore(Path(folder) / "cache.sqlite")
+        with self._opened() as cache:
+            scopes = [scope_of(cache, f"contest {at}") for at in range(len(contests))]
             for contest, scope in zip(contests, scopes, strict=True):
-                self._store(store, contest.stored, scope)
-            publish(store, Path(folder))
-            cache = self._open(Path(folder))
+                self._fill(cache, contest.stored, scope)
+            publish(cache.writer.store, cache.folder)
             results = []
             for contest, scope in zip(contests, scopes, strict=True):
-                at = {_id(scope, question): place for place, question in enumerate(contest.stored)}
+                at = {(text, intent): place for place, (text, intent) in enumerate(contest.stored)}
                 row = []
                 for pair in contest.probes:
-                    reuse = self._knowledge.cacheability(pair.intent)
-                    query = CacheQuery(pair.probe, pair.intent, reuse, self._signer.sign(pair.probe))
-                    found = cache.lookup(query, scope).entry
-                    row.append(at[found.id] if found else NOTHING)
+                    found = cache.lookup(cache.query(pair.probe, pair.intent), scope).entry
+                    row.append(at[found.question, found.intent] if found else NOTHING)
                 results.append(row)
             return results
 
     def speed(self, work: Workload) -> Speed:
-        """Fill a scope and publish it, ask, then insert one by one, each on disk when it returns."""
-        scope = self._scope(0)
-        with tempfile.TemporaryDirectory() as folder:
-            store = CacheStore(Path(folder) / "cache.sqlite")
-            entries = [
-                self._entry((text, intent), scope, Cacheability.SEMANTIC, Signature(()))
-                for text, intent in zip(work.stored, work.intents, strict=True)
-            ]
+        """Fill a scope and publish it, ask, then insert one by one, each on disk when it returns.
+
+        Intent and signature are given, as they are in a call before the cache is asked.
+        """
+        with self._opened() as cache:
+            scope = scope_of(cache, "speed")
+            rows = list(zip(work.stored, work.intents, strict=True))
+            entries = [_entry(text, intent, scope) for text, intent in rows]
             begin = time.perf_counter()
-            store.replace_scope(scope, entries, self._embedder.embed(work.stored), actor="benchmark")
-            publish(store, Path(folder))
+            cache.writer.insert(scope, entries, self._embedder.embed(work.stored), actor="benchmark")
+            publish(cache.writer.store, cache.folder)
             filled = time.perf_counter() - begin
-            cache = self._open(Path(folder))
             cache.warm(scope)
             took, hits = [], 0
             for place, (text, intent) in enumerate(zip(work.asked, work.asked_intents, strict=True)):
@@ -110,49 +106,31 @@ class OurCache:
                 if place >= work.warmup:
                     took.append(time.perf_counter() - begin)
                     hits += found is not None
-            more = [
-                self._entry((text, intent), scope, Cacheability.SEMANTIC, Signature(()))
-                for text, intent in zip(work.more, work.intents, strict=False)
-            ]
+            more = [_entry(text, work.intents[at], scope) for at, text in enumerate(work.more)]
             begin = time.perf_counter()
             for entry in more:
-                store.insert(scope, [entry], self._embedder.embed([entry.question]), actor="benchmark")
+                vector = self._embedder.embed([entry.question])
+                cache.writer.insert(scope, [entry], vector, actor="benchmark")
             inserted = (time.perf_counter() - begin) / len(more)
         return Speed.of(self.name, work, filled, took, hits, inserted)
 
-    def _open(self, folder: Path) -> SemanticCache:
-        return SemanticCache(folder, self._embedder, rule=self._rule, now=lambda: NOW)
+    @contextmanager
+    def _opened(self) -> Iterator[LocalCache]:
+        with tempfile.TemporaryDirectory() as home:
+            settings = self._settings.model_copy(update={"home": Path(home)})
+            with closing(open_cache(settings, embedder=self._embedder)) as cache:
+                yield cache
 
-    def _store(self, store: CacheStore, questions: Sequence[Question], scope: CacheScope) -> None:
-        entries = []
+    def _fill(self, cache: LocalCache, questions: Sequence[Question], scope: CacheScope) -> None:
+        cache.create_scope(scope, actor="benchmark")
+        knowledge, lexicon = cache.admission.knowledge, cache.admission.signer.lexicon
         for text, intent in questions:
-            reuse = self._knowledge.cacheability(intent)
-            if reuse is not Cacheability.NEVER:
-                entries.append(self._entry((text, intent), scope, reuse, self._signer.sign(text)))
-        vectors = self._embedder.embed([entry.question for entry in entries]) if entries else None
-        if vectors is not None:
-            store.replace_scope(scope, entries, vectors, actor="benchmark")
-
-    def _entry(
-        self, question: Question, scope: CacheScope, reuse: Cacheability, signature: Signature
-    ) -> CacheEntry:
-        text, intent = question
-        return CacheEntry(
-            id=_id(scope, question),
-            scope=scope.key,
-            intent=intent,
-            cacheability=reuse,
-            question=text,
-            signature=signature,
-            answer=f"The answer to: {text}",
-            disclosures=(),
-            source="benchmark",
-            created_at=NOW,
-            expires_at=None,
-        )
-
-    def _scope(self, at: int) -> CacheScope:
-        return replace(SCOPE, tenant=f"benchmark {at}", embedder=self._embedder.fingerprint)
+            best = knowledge.best(intent, lexicon.found(text), TODAY)
+            answer, disclosures = (best.text, best.disclosures) if best else ("We will tell you.", ())
+            offer = Offer(text, intent, answer, disclosures)
+            refusal = cache.insert(offer, scope, actor="benchmark").refusal
+            if refusal is not None:
+                self.refused[refusal.value] += 1
 
 
 class PlainFaiss:
@@ -275,5 +253,17 @@ class GptCache:
             return json.loads((place / "out.json").read_text(encoding="utf-8"))
 
 
-def _id(scope: CacheScope, question: Question) -> str:
-    return f"{scope.key[:16]}:{question[1]}:{exact_key(question[0])}"
+def _entry(text: str, intent: str, scope: CacheScope) -> CacheEntry:
+    return CacheEntry(
+        id=entry_id(scope, intent, text),
+        scope=scope.key,
+        intent=intent,
+        cacheability=Cacheability.SEMANTIC,
+        question=text,
+        signature=Signature(()),
+        answer=f"The answer to: {text}",
+        disclosures=(),
+        source="benchmark",
+        created_at=datetime.now(UTC),
+        expires_at=None,
+    )

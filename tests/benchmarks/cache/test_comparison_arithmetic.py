@@ -73,6 +73,7 @@ def test_shares_are_of_paraphrases_and_of_near_twins() -> None:
     assert found.unjudged == 1
 
 
+INTENTS = [f"intent {at}" for at in range(60)]
 SCORES = [[(0, 0.9), (0, 0.6), (1, 0.5), (0, 0.7), (2, 0.8), (2, 0.85), (3, 0.4)]]
 
 
@@ -101,7 +102,7 @@ def test_the_workload_has_the_sizes_and_cosines_that_it_promises() -> None:
     rng = np.random.default_rng(1)
     vectors = rng.standard_normal((480, 64)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    work = workload([f"sentence {at}" for at in range(480)], vectors, 2_000, 50)
+    work = workload([f"sentence {at}" for at in range(480)], vectors, INTENTS, 2_000, 50)
     assert (len(work.stored), len(work.asked), len(work.more)) == (2_000, 100, MORE)
     assert len(work.by_text()) == len(work.vectors) == 2_000 + 100 + MORE
     assert np.allclose(np.linalg.norm(work.vectors, axis=1), 1, atol=1e-5)
@@ -114,7 +115,7 @@ def test_the_workload_has_the_sizes_and_cosines_that_it_promises() -> None:
 
 def test_speed_is_told_in_milliseconds_and_rates() -> None:
     vectors = np.eye(240, dtype=np.float32)
-    work = workload([str(at) for at in range(240)], vectors, 300, 4)
+    work = workload([str(at) for at in range(240)], vectors, INTENTS, 300, 4)
     found = Speed.of("side", work, 2.0, [0.001, 0.001, 0.001, 0.005], 2, 0.01)
     assert (found.entries, found.p50) == (300, 1.0)
     assert found.per_s == pytest.approx(500)

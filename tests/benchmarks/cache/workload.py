@@ -12,7 +12,6 @@ LARGEST_BUCKET = 0.05
 """Share of all entries in the largest bucket: 5,000 of 100,000."""
 NEAR, FAR = 0.97, 0.5
 """Cosine of a question to the entry or sentence that it was made from: half are near, half are far."""
-INTENTS = 120
 MORE = 200
 
 
@@ -85,21 +84,24 @@ class Speed:
         )
 
 
-def workload(texts: Sequence[str], vectors: Embeddings, entries: int, asked: int, seed: int = 7) -> Workload:
+def workload(
+    texts: Sequence[str], vectors: Embeddings, intents: Sequence[str], entries: int, asked: int
+) -> Workload:
     """Entries near real sentences, and questions near entries or far from all.
 
     Args:
         texts: real sentences.
         vectors: theirs; unit rows.
+        intents: their names; 20 at least, for the largest bucket's share.
         entries: how many to store.
         asked: how many questions to time.
     """
-    rng = np.random.default_rng(seed)
-    shares = np.minimum(1 / np.arange(1, INTENTS + 1), 1e9)
-    shares = _capped(shares / shares.sum(), LARGEST_BUCKET)
-    intents = rng.choice(INTENTS, entries + MORE, p=shares)
+    rng = np.random.default_rng(7)
+    kinds = len(intents)
+    shares = _capped(1 / np.arange(1, kinds + 1), LARGEST_BUCKET)
+    kind = rng.choice(kinds, entries + MORE, p=shares)
     # A sentence belongs to one intent: intents share the sentences among themselves.
-    sentence = (rng.integers(0, len(texts) // INTENTS, entries + MORE) * INTENTS + intents) % len(texts)
+    sentence = rng.integers(0, len(texts) // kinds, entries + MORE) * kinds + kind
     stored = _near(rng, vectors[sentence], 0.9)
     warmup = min(100, asked)
     picked = rng.integers(0, entries, asked + warmup)
@@ -108,9 +110,9 @@ def workload(texts: Sequence[str], vectors: Embeddings, entries: int, asked: int
     names = [f"{texts[row]} ({at})" for at, row in enumerate(sentence)]
     return Workload(
         stored=names[:entries],
-        intents=[f"intent {each}" for each in intents[:entries]],
+        intents=[intents[each] for each in kind[:entries]],
         asked=[f"{texts[sentence[row]]}, asked {at}" for at, row in enumerate(picked)],
-        asked_intents=[f"intent {intents[row]}" for row in picked],
+        asked_intents=[intents[kind[row]] for row in picked],
         more=names[entries:],
         vectors=np.concatenate([stored[:entries], questions, stored[entries:]]),
         warmup=warmup,
@@ -119,6 +121,7 @@ def workload(texts: Sequence[str], vectors: Embeddings, entries: int, asked: int
 
 def _capped(shares: np.ndarray, most: float) -> np.ndarray:
     """Shares of which none is above `most`; what is cut off goes to the others."""
+    shares = shares / shares.sum()
     for _ in range(len(shares)):
         over = shares > most
         spare = (shares[over] - most).sum()
