@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     """A Kokoro voice pack: float32, 510 x 1 x 256 (.bin or .pt)."""
     encoder: Path | None = None
     """Sentence encoder folder; default: all-MiniLM-L6-v2 inside its wheel."""
+    encoder_backend: Literal["onnx", "torch", "auto"] = "onnx"
+    """What computes the cache's vectors: `onnx`, `torch`, or `auto` (the faster one, measured once in this
+    home). Part of every cache scope and calibration: where caches are shared, name one for all machines."""
     mistral_api_key: SecretStr | None = None
     mistral_server_url: str | None = None
     """Address of a server that speaks Mistral's wire format (without /v1); default: the API."""

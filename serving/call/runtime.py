@@ -48,6 +48,7 @@ from serving.errors import InvalidInputError
 from serving.language.choice import choose_llm
 from serving.language.embedded import EmbeddedResponder
 from serving.language.encoder import SentenceEncoder, load_encoder, use_one_thread
+from serving.language.encoder_backend import with_backend
 from serving.language.injection import load_injection_guard
 from serving.language.knowledge import load_knowledge
 from serving.language.lexicon import load_lexicon
@@ -108,7 +109,7 @@ class Runtime:
         self.settings = settings
         self.metrics = TurnMetrics()
         self.traces = open_traces(settings.otlp_endpoint)
-        self.encoder: SentenceEncoder = load_encoder(settings.encoder)
+        self.encoder: SentenceEncoder = with_backend(load_encoder(settings.encoder), settings)
         self._key = load_pii_key(settings)
         self.knowledge = load_knowledge(settings.data / "knowledge" / "answers.yaml")
         check_phrases(self.knowledge)
