@@ -1,5 +1,6 @@
 """Callers' questions answered ahead for a new scope: which, by whom, and what does not get in."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -52,11 +53,19 @@ class Rewording:
         yield TextDelta(self._says(request.knowledge[0]))
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[LocalCache]:
-    """A cache with an old and a new scope, each filled from the knowledge."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An old and a new scope, each filled from the knowledge."""
+    folder = tmp_path_factory.mktemp("cache")
     for scope in (SCOPE, NEW):
-        build_from_knowledge(tmp_path, scope, knowledge(), signer(), WordEmbedder(), actor="test", now=NOW)
+        build_from_knowledge(folder, scope, knowledge(), signer(), WordEmbedder(), actor="test", now=NOW)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, built: Path) -> Iterator[LocalCache]:
+    """A cache of its own."""
+    shutil.copytree(built, tmp_path, dirs_exist_ok=True)
     guard = load_injection_guard(default_data_dir() / "lexicons" / "injection.yaml")
     admission = Admission(knowledge(), signer(), guard, None, Wordings.of(texts()))
     made = LocalCache(tmp_path, WordEmbedder(), admission, CosineRule(0.99), now=lambda: NOW)
@@ -65,10 +74,7 @@ def cache(tmp_path: Path) -> Iterator[LocalCache]:
 
 
 def warmed(
-    cache: LocalCache,
-    *questions: str,
-    says: Says = lambda approved: f"Sure: {approved}",
-    scope: CacheScope = NEW,
+    cache: LocalCache, *questions: str, says: Says = lambda approved: f"Sure: {approved}"
 ) -> dict[str, int]:
     """What was refused, with what entered as `entered` and what was there as `known`."""
     box = toolbox(cache.folder, Rewording(says))
