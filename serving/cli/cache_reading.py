@@ -69,7 +69,10 @@ def stats(as_json: AsJson = False) -> None:
             [
                 ("evicted so far", evicted or "none"),
                 ("shadow checks", f"{shadow['checks']}, {shadow['disagreements']} disagree"),
-                ("false hits, 95 % upper bound", f"{shadow['upper_bound']:.2%}"),
+                (
+                    "false hits, 95 % upper bound",
+                    f"{shadow['upper_bound']:.2%}" if shadow["checks"] else "not known yet",
+                ),
             ],
         )
 
@@ -132,7 +135,7 @@ def inspect(
         changes = [row for row in store.audit_rows(_AUDIT_ROWS) if _concerns(row.detail, id_)]
         verdict = _verdict(stored, question) if question is not None else None
         if as_json:
-            document = {"feedback": told, "audit": changes, "question": question, "verdict": verdict}
+            document = {"feedback": told, "audit": changes, "asked": question, "verdict": verdict}
             print_json({**_described(stored), **document})
             return
         _show_entry(stored)
