@@ -50,12 +50,14 @@ def check_recall(scope: str) -> float:
     from serving.cache.store import CacheStore
     from serving.cache.types import CacheQuery, Outcome
     from serving.language.encoder import load_encoder
+    from serving.language.encoder_backend import with_backend
 
     settings = Settings.load()
     folder = settings.home / "cache"
     store = CacheStore(folder / "cache.sqlite")
     entries, definition = store.entries(scope), store.scopes()[scope]
-    cache = SemanticCache(folder, load_encoder(settings.encoder), threshold=settings.cache_threshold)
+    encoder = with_backend(load_encoder(settings.encoder), settings)
+    cache = SemanticCache(folder, encoder, threshold=settings.cache_threshold)
     found = 0
     for entry in entries:
         query = CacheQuery(entry.question, entry.intent, entry.cacheability, entry.signature)

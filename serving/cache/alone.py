@@ -31,6 +31,7 @@ def open_cache(
         VoicebotError: data or encoder cannot be read.
     """
     from serving.language.encoder import load_encoder
+    from serving.language.encoder_backend import with_backend
 
     data = settings.data
     signer = signer_of(settings)
@@ -43,7 +44,7 @@ def open_cache(
     )
     return LocalCache(
         settings.home / "cache",
-        embedder or load_encoder(settings.encoder),
+        embedder or with_backend(load_encoder(settings.encoder), settings),
         admission,
         rule or CosineRule(settings.cache_threshold),
     )

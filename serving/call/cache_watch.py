@@ -7,11 +7,13 @@ from loguru import logger
 
 from serving.cache.belief import SHADOW_WINDOW, ShadowTally
 from serving.cache.protocol import Feedback
+from serving.cache.remote import RemoteCache
 from serving.cache.same_answer import AnswerJudge
 from serving.cache.signature import Signer
 from serving.cache.store import FILE, CacheStore
 from serving.cache.telling import tell
 from serving.call.faults import fault
+from serving.call.ports import AskedCache
 from serving.call.shadow import ShadowChecks
 from serving.language.protocols import Embedder
 from serving.settings import Settings
@@ -19,12 +21,18 @@ from serving.telemetry.cache_metrics import CacheCounts, CacheMetrics
 
 
 def watch_cache(
-    settings: Settings, metrics: CacheMetrics, signer: Signer, embedder: Embedder, key: bytes
+    settings: Settings,
+    cache: AskedCache,
+    metrics: CacheMetrics,
+    signer: Signer,
+    embedder: Embedder,
+    key: bytes,
 ) -> ShadowChecks:
     """Have a server's metrics read its cache, and some of its hits checked (setting `shadow_share`).
 
     Args:
         settings: where the cache is; it need not be there.
+        cache: what answers; a service is told by its client, and counts for itself.
         metrics: the server's.
         signer: knows values and facets of answers.
         embedder: for the similarity of answers.
@@ -33,13 +41,15 @@ def watch_cache(
     Returns:
         The checks, to be closed.
     """
+    remote = cache if isinstance(cache, RemoteCache) else None
     path = settings.home / "cache" / FILE
-    metrics.watch(lambda: _counts(path))
+    if remote is None:
+        metrics.watch(lambda: _counts(path))
     return ShadowChecks(
         AnswerJudge(signer, embedder),
         share=settings.shadow_share,
         key=key,
-        tell=lambda feedback: _tell(path, feedback),
+        tell=lambda feedback: _tell(path, feedback) if remote is None else remote.feedback(feedback),
         counted=lambda result: metrics.shadow_checked(result.value),
     )
 

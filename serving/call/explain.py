@@ -7,6 +7,7 @@ of the scope, whatever their intent and signature, so that a reader sees what wa
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from serving.cache.lookup import SemanticCache
 from serving.cache.nearby import ACCURACY_FLOOR
 from serving.cache.protocol import Neighbour
 from serving.cache.signature import Signature
@@ -131,16 +132,19 @@ def explain_entry(runtime: Runtime, stored: StoredEntry, question: str) -> Entry
     doubt = _doubt(stored)
     guards.append(_guard("servable", not doubt, f"accuracy {entry.accuracy:.2f}", doubt))
     same = exact_key(query.text) == exact_key(entry.question)
+    cache, decision = runtime.cache, lookup(runtime.box, heard, scope)
     if same:
         guards.append(Guard("words", True, "the same"))
     elif query.cacheability is not Cacheability.SEMANTIC:
         guards.append(Guard("words", False, "this intent is answered for the same words only"))
+    elif not isinstance(cache, SemanticCache):
+        guards.append(Guard("hit rule", decision.entry is not None, "that of the cache service"))
     else:
         vectors = runtime.encoder.embed([query.text, entry.question])
         near = Neighbour(entry, float(vectors[0] @ vectors[1]), vectors[1])
-        verdict = runtime.cache.rule.judge(query, vectors[0], [near])
+        verdict = cache.rule.judge(query, vectors[0], [near])
         guards.append(Guard("hit rule", verdict.reason is None, verdict.detail))
-    return EntryVerdict(all(it.passed for it in guards), tuple(guards), lookup(runtime.box, heard, scope))
+    return EntryVerdict(all(it.passed for it in guards), tuple(guards), decision)
 
 
 def _heard(runtime: Runtime, question: str) -> tuple[Understood, CacheScope]:

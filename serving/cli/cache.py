@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from serving.cli import cache_changes, cache_files, cache_reading
+from serving.cli import cache_changes, cache_files, cache_reading, cache_serving
 from serving.cli.cache_options import AsJson, By, DryRun, MaxEntries, MaxFraction, Threshold
 from serving.cli.console import command_errors
 from serving.errors import InvalidInputError
@@ -35,6 +35,7 @@ app.command()(cache_changes.build)
 app.command()(cache_files.verify)
 app.command()(cache_files.export)
 app.command("import")(cache_files.import_entries)
+app.command()(cache_serving.serve)
 
 
 @app.callback()

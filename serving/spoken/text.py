@@ -20,7 +20,7 @@ PLACEHOLDER = re.compile(rf"<(?:{'|'.join(sorted(PERSONAL))})(?:_[0-9]{{1,6}})?>
 _TOKEN = re.compile(
     rf"(?P<placeholder>{PLACEHOLDER.pattern})"
     r"|(?P<word>[^\W\d_]+(?:'[^\W\d_]+)*)"
-    r"|(?P<number>[0-9]+(?:[.,][0-9]+)*)"
+    r"|(?P<number>(?<![\w.,])\.[0-9]+(?![.,]?[0-9])|[0-9]+(?:[.,][0-9]+)*)"
     r"|(?P<mark>\S)"
 )
 _PADDING = 8
@@ -80,7 +80,8 @@ def read(text: str) -> Reading:
     for match in _TOKEN.finditer(folded):
         kind = match.lastgroup
         first, last = match.span()
-        words.append("" if kind == "placeholder" else match.group())
+        word = "" if kind == "placeholder" else match.group()
+        words.append(f"0{word}" if kind == "number" and word.startswith(".") else word)
         starts.append(offsets[first])
         ends.append(max(offsets[last], offsets[last - 1] + 1) if last < len(folded) else len(text))
         written.append(kind == "number")
