@@ -45,7 +45,7 @@ def stats(as_json: AsJson = False) -> None:
             }
             for key, scope in store.scopes().items()
         ]
-        found = {
+        found: dict[str, Any] = {
             "generation": manifest.generation if manifest else 0,
             "entries": len(stored),
             "quarantined": store.quarantined(),
@@ -140,8 +140,8 @@ def inspect(
             return
         _show_entry(stored)
         if told:
-            rows = [(_minute(it.at), it.signal, it.actor, it.origin, it.note) for it in told]
-            print_table("Feedback", ["at", "signal", "by", "seen in", "note"], rows)
+            said = [(_minute(it.at), it.signal, it.actor, it.origin, it.note) for it in told]
+            print_table("Feedback", ["at", "signal", "by", "seen in", "note"], said)
         if changes:
             rows = [(_minute(row.at), row.actor, row.action) for row in changes]
             print_table("Changes", ["at", "by", "what"], rows)
