@@ -126,7 +126,8 @@ def _signal(call: CallRecord, hit: TurnRecord, after: Sequence[TurnRecord]) -> S
         return Signal.BARGED_IN
     if call.confirmed is False:
         return None
-    went_on = bool(after) and (after[0].decision in _ON or after[0].intent in _CONTENT)
+    following = after[0] if after and after[0].in_scope else None
+    went_on = following is not None and (following.decision in _ON or following.intent in _CONTENT)
     return Signal.SETTLED if went_on or (not after and call.confirmed) else None
 
 

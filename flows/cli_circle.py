@@ -124,7 +124,9 @@ def evict_cache(
     max_fraction: Annotated[
         float, typer.Option(min=0, max=1, help="Share of what callers are answered from that may go.")
     ] = 0.2,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; nothing is written.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go; nothing is written.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Hear what calls told of the cache's answers; let go of what is wrong, expired, orphaned or too much.
@@ -144,7 +146,7 @@ def warm_cache(
     ] = "champion",
     as_json: AsJson = False,
 ) -> None:
-    """Answer what callers asked most for the scope of a version; `voicebot promote` does it before the flip."""
+    """Answer what callers ask most for the scope of a version, as `voicebot promote` does before the flip."""
     with command_errors():
         from flows.warm_cache import warm_scope
         from serving.adapters.audit import operator_name

@@ -181,7 +181,10 @@ def swap_back(name: str, reason: str) -> int:
 def rollback_adapter(
     name: str = "banking-lora", reason: str = "rolled back by the flow rollback-adapter"
 ) -> int:
-    """Go back to the previous champion; its cache scope is still there."""
+    """Go back to the previous champion; its cache scope is still there.
+
+    Where the knowledge was edited since, that scope has never been filled: the event has it built.
+    """
     version = swap_back(name, reason)
     announce(name, version)
     return version

@@ -50,10 +50,10 @@ def read_transfer(path: Path) -> Transfer:
         InvalidInputError: absent, or a line that is not as `to_lines` writes it; the message names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}.") from error
-    if not lines:
+    if not lines[0]:
         raise InvalidInputError(f"{path} is empty.", advice="`cache-manager export FILE` writes one.")
     head = _object(path, 1, lines[0])
     if head.get("format") != FORMAT:

@@ -85,11 +85,11 @@ def evict(
         scopes_since=store.scopes_since(),
     )
     if wish.dry_run:
-        return EvictionReport(found, {}, 0, live is not None, 0)
+        return EvictionReport(found, {}, 0, bool(live), 0)
     check_fraction(found, wish.max_fraction)
     removed = apply(store, found, actor=actor)
     generation = publish(store, folder).generation if removed else 0
-    return EvictionReport(found, removed, renewed, live is not None, generation)
+    return EvictionReport(found, removed, renewed, bool(live), generation)
 
 
 def live_scopes(settings: Settings) -> frozenset[str] | None:

@@ -51,8 +51,6 @@ def watch_cache(
         key=key,
         tell=lambda feedback: _tell(path, feedback) if remote is None else remote.feedback(feedback),
         counted=lambda result: metrics.shadow_checked(result.value),
-        bounded=lambda tally: metrics.bounded(tally.checks, tally.upper_bound()),
-        tally=lambda: _tally(path) if remote is None else ShadowTally(),
     )
 
 
@@ -60,20 +58,20 @@ def _tell(path: Path, feedback: Feedback) -> None:
     tell(CacheStore(path), feedback)
 
 
-def _tally(path: Path) -> ShadowTally:
-    if not path.exists():
-        return ShadowTally()
-    since = datetime.now(UTC) - SHADOW_WINDOW
-    agreed, disagreed = CacheStore(path, read_only=True).shadow_checks(since)
-    return ShadowTally(agreed + disagreed, disagreed)
-
-
 def _counts(path: Path) -> CacheCounts | None:
     if not path.exists():
         return None
     try:
         store = CacheStore(path, read_only=True)
-        return CacheCounts(sum(store.counts().values()), store.quarantined(), store.evicted())
+        agreed, disagreed = store.shadow_checks(datetime.now(UTC) - SHADOW_WINDOW)
+        tally = ShadowTally(agreed + disagreed, disagreed)
+        return CacheCounts(
+            entries=sum(store.counts().values()),
+            quarantined=store.quarantined(),
+            shadow_checks=tally.checks,
+            false_hits_upper_bound=tally.upper_bound(),
+            evictions=store.evicted(),
+        )
     except Exception as error:  # a scrape must go on
         logger.warning("the cache's counts cannot be read: {}", fault("cache", error))
         return None

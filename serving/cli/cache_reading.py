@@ -45,7 +45,7 @@ def stats(as_json: AsJson = False) -> None:
             }
             for key, scope in store.scopes().items()
         ]
-        found = {
+        found: dict[str, Any] = {
             "generation": manifest.generation if manifest else 0,
             "entries": len(stored),
             "quarantined": store.quarantined(),
@@ -69,7 +69,10 @@ def stats(as_json: AsJson = False) -> None:
             [
                 ("evicted so far", evicted or "none"),
                 ("shadow checks", f"{shadow['checks']}, {shadow['disagreements']} disagree"),
-                ("false hits, 95 % upper bound", f"{shadow['upper_bound']:.2%}"),
+                (
+                    "false hits, 95 % upper bound",
+                    f"{shadow['upper_bound']:.2%}" if shadow["checks"] else "not known yet",
+                ),
             ],
         )
 
@@ -132,13 +135,13 @@ def inspect(
         changes = [row for row in store.audit_rows(_AUDIT_ROWS) if _concerns(row.detail, id_)]
         verdict = _verdict(stored, question) if question is not None else None
         if as_json:
-            document = {"feedback": told, "audit": changes, "question": question, "verdict": verdict}
+            document = {"feedback": told, "audit": changes, "asked": question, "verdict": verdict}
             print_json({**_described(stored), **document})
             return
         _show_entry(stored)
         if told:
-            rows = [(_minute(it.at), it.signal, it.actor, it.origin, it.note) for it in told]
-            print_table("Feedback", ["at", "signal", "by", "seen in", "note"], rows)
+            said = [(_minute(it.at), it.signal, it.actor, it.origin, it.note) for it in told]
+            print_table("Feedback", ["at", "signal", "by", "seen in", "note"], said)
         if changes:
             rows = [(_minute(row.at), row.actor, row.action) for row in changes]
             print_table("Changes", ["at", "by", "what"], rows)

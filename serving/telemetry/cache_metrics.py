@@ -7,7 +7,7 @@ another process is in them, and a restart begins nothing anew. A store that cann
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from serving.telemetry.attributes import word
@@ -21,12 +21,17 @@ class CacheCounts:
     """What there is to count in a cache.
 
     Attributes:
+        shadow_checks: checks on record that the bound rests on, of all processes.
+        false_hits_upper_bound: always-valid 95 % upper bound of the share of hits that the engine answers
+            otherwise.
         evictions: cause → entries that went, ever.
         refusals: refusal → offers that were not taken, since the cache was opened.
     """
 
     entries: int
     quarantined: int
+    shadow_checks: int = 0
+    false_hits_upper_bound: float = 1.0
     evictions: Mapping[str, int] = field(default_factory=dict)
     refusals: Mapping[str, int] = field(default_factory=dict)
 
@@ -48,26 +53,10 @@ class CacheMetrics:
         )
         for result in RESULTS:
             self._shadow.labels(result)
-        self._checks = Gauge(
-            "voicebot_cache_shadow_checks",
-            "Shadow checks that the bound rests on, those of earlier processes included.",
-            registry=registry,
-        )
-        self._upper = Gauge(
-            "voicebot_cache_false_hits_upper_bound",
-            "Always-valid 95 % upper bound of the share of hits that the engine answers otherwise.",
-            registry=registry,
-        )
-        self._upper.set(1.0)
 
     def shadow_checked(self, result: str) -> None:
         """Count what became of a sampled hit; one of `RESULTS`."""
         self._shadow.labels(word(result)).inc()
-
-    def bounded(self, checks: int, upper_bound: float) -> None:
-        """Set the bound and the number of checks that it rests on."""
-        self._checks.set(checks)
-        self._upper.set(upper_bound)
 
     def watch(self, read: Callable[[], CacheCounts | None]) -> None:
         """Read the cache whenever metrics are scraped.
@@ -96,6 +85,14 @@ class _Scraped:
         yield GaugeMetricFamily("voicebot_cache_entries", "Entries in all scopes.", counts.entries)
         yield GaugeMetricFamily(
             "voicebot_cache_quarantined", "Entries that wait for a person's verdict.", counts.quarantined
+        )
+        yield GaugeMetricFamily(
+            "voicebot_cache_shadow_checks", "Shadow checks that the bound rests on.", counts.shadow_checks
+        )
+        yield GaugeMetricFamily(
+            "voicebot_cache_false_hits_upper_bound",
+            "Always-valid 95 % upper bound of the share of hits that the engine answers otherwise.",
+            counts.false_hits_upper_bound,
         )
         yield _by("voicebot_cache_evictions", "Entries that went, by cause.", "cause", counts.evictions)
         yield _by(

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serving.cache.belief import ShadowTally
 from serving.cache.protocol import Feedback, Signal
 from serving.cache.same_answer import AnswerJudge
 from serving.call.shadow import QUEUE, Hit, ShadowChecks, ShadowResult
@@ -50,22 +49,14 @@ class Seen:
     def __init__(self, share: float = 1.0, **options: object) -> None:
         self.told: list[Feedback] = []
         self.results: list[ShadowResult] = []
-        self.tallies: list[ShadowTally] = []
         self._changed = threading.Condition()
         judge = AnswerJudge(SIGNER, WordEmbedder())
-        options = {"tell": self.told.append, "tally": ShadowTally} | options
-        self.checks = ShadowChecks(
-            judge, share=share, key=KEY, counted=self._counted, bounded=self._bounded, **options
-        )  # type: ignore[arg-type]  # by name
+        options = {"tell": self.told.append} | options
+        self.checks = ShadowChecks(judge, share=share, key=KEY, counted=self._counted, **options)  # type: ignore[arg-type]  # by name
 
     def _counted(self, result: ShadowResult) -> None:
         with self._changed:
             self.results.append(result)
-            self._changed.notify_all()
-
-    def _bounded(self, tally: ShadowTally) -> None:
-        with self._changed:
-            self.tallies.append(tally)
             self._changed.notify_all()
 
     def wait(self, done: Callable[[], bool]) -> None:
@@ -85,9 +76,8 @@ def seen() -> Iterator[Seen]:
 
 def test_an_answer_that_the_engine_repeats_agrees(seen: Seen) -> None:
     seen.hit(Engine())
-    seen.wait(lambda: len(seen.tallies) == 2)
+    seen.wait(lambda: bool(seen.results))
     assert seen.results == [ShadowResult.AGREES]
-    assert seen.tallies == [ShadowTally(), ShadowTally(1, 0)]
     (told,) = seen.told
     assert (told.entry_id, told.signal, told.origin, told.actor) == (
         entry().id, Signal.SHADOW_AGREES, "call:a:1", "shadow",
@@ -96,9 +86,8 @@ def test_an_answer_that_the_engine_repeats_agrees(seen: Seen) -> None:
 
 def test_an_answer_with_another_value_disagrees_and_the_note_quotes_nobody(seen: Seen) -> None:
     seen.hit(Engine("A wire transfer costs 30 dollars."))
-    seen.wait(lambda: len(seen.tallies) == 2)
+    seen.wait(lambda: bool(seen.results))
     assert seen.results == [ShadowResult.DISAGREES]
-    assert seen.tallies[-1] == ShadowTally(1, 1)
     assert seen.told[0].signal is Signal.SHADOW_DISAGREES
     assert seen.told[0].note == "test: money: the values differ"
 
@@ -154,26 +143,8 @@ def test_feedback_that_cannot_be_stored_is_counted_all_the_same() -> None:
 
     seen = Seen(tell=locked)
     seen.hit(Engine())
-    seen.wait(lambda: len(seen.tallies) == 2)
-    assert seen.tallies[-1] == ShadowTally(1, 0)
+    seen.wait(lambda: bool(seen.results))
     seen.checks.close()
-
-
-def test_checks_of_earlier_processes_count_and_those_out_of_reach_cost_nothing() -> None:
-    seen = Seen(tally=lambda: ShadowTally(100, 1))
-    seen.hit(Engine())
-    seen.wait(lambda: len(seen.tallies) == 2)
-    assert seen.tallies == [ShadowTally(100, 1), ShadowTally(101, 1)]
-    seen.checks.close()
-
-    def unreadable() -> ShadowTally:
-        raise OSError("no such folder")
-
-    other = Seen(tally=unreadable)
-    other.hit(Engine())
-    other.wait(lambda: len(other.tallies) == 2)
-    assert other.tallies[-1] == ShadowTally(1, 0)
-    other.checks.close()
 
 
 def test_about_the_share_is_sampled_and_a_turn_always_alike() -> None:

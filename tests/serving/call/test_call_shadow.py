@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from serving.cache.belief import ShadowTally
 from serving.cache.protocol import Feedback, Signal
 from serving.cache.same_answer import AnswerJudge
 from serving.call.record import Decision
@@ -43,7 +42,6 @@ class Watched:
             key=b"sixteen bytes ok",
             tell=self.told.append,
             counted=self._counted,
-            tally=ShadowTally,
         )
 
     def _counted(self, result: ShadowResult) -> None:
