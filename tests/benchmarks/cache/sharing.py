@@ -8,6 +8,7 @@ encoder.
 
 import argparse
 import contextlib
+import shutil
 import statistics
 import tempfile
 import time
@@ -88,6 +89,9 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=200)
     given = parser.parse_args()
     logger.disable("serving")
+    if shutil.which("redis-server") is None:
+        print("no redis-server on this machine: nothing was measured")  # noqa: T201
+        return
     server = RedisServer()
     with contextlib.ExitStack() as opened:
         opened.callback(server.stop)

@@ -35,8 +35,14 @@ OFFER = Offer("How much is a wire transfer?", INTENT, "A wire transfer is 25 dol
 QUESTIONS = tuple(
     " ".join(parts)
     for parts in product(
-        ("how much is", "what is the price of", "tell me the cost of", "what would I pay for", "what about"),
-        ("a", "one", "any", "some", "the usual", "an ordinary", "a simple", "this", "such a", "a normal"),
+        (
+            "how much is",
+            "what is the price of",
+            "tell me the cost of",
+            "what would I pay for",
+            "what is the fee of",
+        ),
+        ("a", "one", "any", "some", "the usual", "an ordinary", "a simple", "every", "your", "a normal"),
         ("wire transfer", "wire transfer please", "wire transfer then", "wire transfer these days"),
         ("", "with you", "at your bank", "in a branch", "by phone"),
     )
