@@ -141,8 +141,6 @@ class Merger:
                 audit(db, ACTOR, "merge", json.dumps(changed, sort_keys=True))
             if at is not None:
                 set_place(db, at)
-            # Two doubts of two replicas are each too few there, and enough together: this is our own finding.
-            db.execute("UPDATE replica SET merging = 0")
             for entry_id in doubted:
                 self._quarantine_if_doubted(db, entry_id)
         return changed["put"]
@@ -211,14 +209,16 @@ class Merger:
         return bool(added)
 
     def _quarantine_if_doubted(self, db: sqlite3.Connection, entry_id: str) -> None:
-        """Unless the quarantine was set or lifted since the last doubt: then somebody knew of it."""
+        """Keep back what all observations together speak against, though none did alone.
+
+        It counts as done when the last doubt arose, so each replica finds the same by itself, and whoever
+        lifts the quarantine later is not overruled by one that hears of the doubt only then.
+        """
         told, now = _told(db, entry_id), self._now()
-        doubted_at = max((it.at for it in told if it.signal in _DOUBTS), default=_EPOCH)
-        if _standing_stamp(db, entry_id) < _as_stamp(doubted_at) and believe(entry_id, told, now).quarantined:
-            db.execute(
-                "UPDATE entry SET quarantined_at = ? WHERE id = ? AND quarantined_at IS NULL",
-                (moment(now), entry_id),
-            )
+        doubted_at = min(max((it.at for it in told if it.signal in _DOUBTS), default=_EPOCH), now)
+        stamp = _as_stamp(doubted_at)
+        if _standing_stamp(db, entry_id) < stamp and believe(entry_id, told, now).quarantined:
+            _set_standing(db, entry_id, Standing(stamp, doubted_at))
 
 
 def _as_stamp(at: datetime) -> int:
