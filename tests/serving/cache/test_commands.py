@@ -112,6 +112,16 @@ def test_wrong_stops_an_entry_at_once_and_right_releases_it(home: Home) -> None:
     assert home.json("release", id_)["quarantined"] is False
 
 
+def test_a_wrong_answer_can_be_stopped_in_all_its_phrasings(home: Home) -> None:
+    alone = home.json("feedback", home.entries[0].id, "wrong")
+    assert alone["others"] == []
+    assert home.store.quarantined() == 1
+    home.refill([*home.entries[:4], replace(home.entries[4], answer="Another answer.")])
+    found = home.json("feedback", home.entries[0].id, "wrong", "--same-answer")
+    assert {it["entry_id"] for it in found["others"]} == {it.id for it in home.entries[1:4]}
+    assert home.store.quarantined() == 4
+
+
 def test_an_id_may_be_cut_short_as_long_as_it_names_one_entry(home: Home) -> None:
     twins = [replace(entry(f"q {at}"), id=f"abcd{at}" + "0" * 27) for at in range(2)]
     home.refill(twins)
