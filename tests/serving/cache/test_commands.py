@@ -184,7 +184,7 @@ def test_too_much_at_once_is_refused_until_it_is_meant(home: Home) -> None:
     doubted(home, 3)
     result = home.run("--evict", "--threshold=0.6")
     assert result.exit_code == 1
-    assert "60%" in result.stderr
+    assert "60.0%" in result.stderr
     assert "--max-fraction" in result.stderr
     assert len(home.store.entries()) == 5
     assert home.run("--evict", "--threshold=0.6", "--max-fraction", "0.6").exit_code == 0
