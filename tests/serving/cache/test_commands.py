@@ -1,7 +1,7 @@
 """`cache-manager` without an adapter: looking, judging, letting go, and files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from loguru import logger
 from typer.testing import CliRunner
 
 from serving.cache.protocol import Feedback, Signal
@@ -54,6 +55,12 @@ class Home:
     def refill(self, entries: Sequence[CacheEntry]) -> None:
         self.entries = list(entries)
         fill(self.folder, self.entries)
+
+
+@pytest.fixture(autouse=True)
+def _no_logs_to_a_closed_terminal() -> Iterator[None]:
+    yield
+    logger.remove()  # a command's own, which ended with it
 
 
 @pytest.fixture
