@@ -149,8 +149,8 @@ def check_fraction(plan: EvictionPlan, max_fraction: float = MAX_FRACTION) -> No
     if plan.fraction > max_fraction:
         causes = ", ".join(f"{len(those)} {cause}" for cause, those in plan.by_cause().items())
         raise RefusedError(
-            f"This would take {plan.fraction:.0%} of what callers are answered from ({causes}); "
-            f"{max_fraction:.0%} is the most.",
+            f"This would take {plan.fraction:.1%} of what callers are answered from ({causes}); "
+            f"{max_fraction:.1%} is the most.",
             advice="Look at it with --dry-run, and raise --max-fraction if it is right.",
         )
 

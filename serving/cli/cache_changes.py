@@ -80,6 +80,10 @@ def feedback(
     entry: Which,
     verdict: Annotated[Said, typer.Argument(help="Whether its answer is right for its question.")],
     note: Annotated[str, typer.Option(help="Why, for whoever looks later.")] = "",
+    same_answer: Annotated[
+        bool,
+        typer.Option("--same-answer", help="Say it of all phrasings in its scope that have this answer."),
+    ] = False,
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
@@ -93,6 +97,7 @@ def feedback(
         from serving.cache.protocol import Feedback, Signal
         from serving.cache.telling import tell
         from serving.errors import InvalidInputError
+        from serving.plain import plain
         from serving.settings import Settings
         from serving.telemetry.redaction import contains_personal
 
@@ -100,13 +105,22 @@ def feedback(
             raise InvalidInputError("A note is one line of 500 characters at most, without personal data.")
         settings = Settings.load()
         actor = acting(settings, by)
-        found = entry_named(open_store(settings), entry)
+        store = open_store(settings)
+        found = entry_named(store, entry)
         now = datetime.now(UTC)
         signal = Signal.WRONG if verdict is Said.WRONG else Signal.RIGHT
-        told = Feedback(found.entry.id, signal, now, f"person:{actor}:{now.isoformat()}", actor, note)
-        belief = tell(open_store(settings, write=True), told)
+        others = [
+            item.entry.id
+            for item in (store.stored(found.entry.scope) if same_answer else ())
+            if item.entry.answer == found.entry.answer and item.entry.id != found.entry.id
+        ]
+        writing, origin = open_store(settings, write=True), f"person:{actor}:{now.isoformat()}"
+        belief, *more = [
+            tell(writing, Feedback(id_, signal, now, origin, actor, note))
+            for id_ in (found.entry.id, *others)
+        ]
         if as_json:
-            print_json(belief)
+            print_json(plain(belief) | {"others": more})
             return
         fate = "not served until somebody says that it is right" if belief.quarantined else "may be served"
         rows = [
@@ -114,6 +128,7 @@ def feedback(
             ("answer", found.entry.answer),
             ("accuracy", f"{belief.accuracy:.3f}"),
             ("now", fate),
+            ("other phrasings with this answer", len(others) if same_answer else "not touched"),
         ]
         print_table(f"Entry {belief.entry_id[:SHORT_ID]} is {verdict}", ["", "value"], rows)
 
@@ -125,7 +140,7 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Let a quarantined entry be served again: the same as `feedback ID right`."""
-    feedback(entry, Said.RIGHT, note, by, as_json)
+    feedback(entry, Said.RIGHT, note, by=by, as_json=as_json)
 
 
 def build(

@@ -1,7 +1,7 @@
 """`cache-manager` without an adapter: looking, judging, letting go, and files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from loguru import logger
 from typer.testing import CliRunner
 
 from serving.cache.protocol import Feedback, Signal
@@ -54,6 +55,12 @@ class Home:
     def refill(self, entries: Sequence[CacheEntry]) -> None:
         self.entries = list(entries)
         fill(self.folder, self.entries)
+
+
+@pytest.fixture(autouse=True)
+def _no_logs_to_a_closed_terminal() -> Iterator[None]:
+    yield
+    logger.remove()  # a command's own, which ended with it
 
 
 @pytest.fixture
@@ -110,6 +117,16 @@ def test_wrong_stops_an_entry_at_once_and_right_releases_it(home: Home) -> None:
     assert [row.actor for row in home.store.audit_rows(2)] == ["jo", "jo"]
     home.json("feedback", id_, "wrong")
     assert home.json("release", id_)["quarantined"] is False
+
+
+def test_a_wrong_answer_can_be_stopped_in_all_its_phrasings(home: Home) -> None:
+    alone = home.json("feedback", home.entries[0].id, "wrong")
+    assert alone["others"] == []
+    assert home.store.quarantined() == 1
+    home.refill([*home.entries[:4], replace(home.entries[4], answer="Another answer.")])
+    found = home.json("feedback", home.entries[0].id, "wrong", "--same-answer")
+    assert {it["entry_id"] for it in found["others"]} == {it.id for it in home.entries[1:4]}
+    assert home.store.quarantined() == 4
 
 
 def test_an_id_may_be_cut_short_as_long_as_it_names_one_entry(home: Home) -> None:
@@ -174,7 +191,7 @@ def test_too_much_at_once_is_refused_until_it_is_meant(home: Home) -> None:
     doubted(home, 3)
     result = home.run("--evict", "--threshold=0.6")
     assert result.exit_code == 1
-    assert "60%" in result.stderr
+    assert "60.0%" in result.stderr
     assert "--max-fraction" in result.stderr
     assert len(home.store.entries()) == 5
     assert home.run("--evict", "--threshold=0.6", "--max-fraction", "0.6").exit_code == 0

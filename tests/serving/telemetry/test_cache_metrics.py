@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from serving.cache.belief import ShadowTally
+from serving.cache.lookup import SemanticCache
 from serving.cache.protocol import Feedback, Signal
 from serving.cache.signature import Signer
 from serving.cache.store import FILE, CacheStore
@@ -30,7 +31,8 @@ def exposed(metrics: TurnMetrics) -> dict[str, float]:
 
 
 def watch(settings: Settings, metrics: TurnMetrics, signer: Signer = SIGNER) -> None:
-    watch_cache(settings, metrics.cache, signer, WordEmbedder(), b"sixteen bytes ok").close()
+    cache = SemanticCache(settings.home / "cache", WordEmbedder(), threshold=0.75)
+    watch_cache(settings, cache, metrics.cache, signer, WordEmbedder(), b"sixteen bytes ok").close()
 
 
 def test_the_store_is_counted_at_each_scrape_whoever_changed_it(settings: Settings) -> None:
