@@ -204,8 +204,13 @@ class GptCache:
         self._vectors = vectors
         self._python = peer_environment(self.name, REQUIREMENTS, FOLDER)
 
-    def nearest(self, contests: Sequence[Contest], threshold: float = 0.0) -> Nearest:
-        """What it serves at a threshold, with its score; at 0 the nearest question, whatever it is."""
+    @staticmethod
+    def threshold(cosine: float) -> float:
+        """Its threshold for a cosine: its score is (4 - d) / 4, and d = 2 - 2·cosine for unit vectors."""
+        return (1 + cosine) / 2
+
+    def served(self, contests: Sequence[Contest], threshold: float) -> Served:
+        """What it serves at a threshold of its own scale."""
         job = {
             "do": "replay",
             "threshold": threshold,
@@ -217,7 +222,7 @@ class GptCache:
                 for contest in contests
             ],
         }
-        return [[(at, score) for at, score in row] for row in self._run(job)]
+        return [[at for at, _ in row] for row in self._run(job)]
 
     def speed(self, work: Workload) -> Speed:
         job = {
