@@ -17,7 +17,7 @@ from serving.errors import InvalidInputError
 from serving.language.knowledge import Cacheability, Knowledge
 from serving.language.protocols import Embedder
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "calibration", "test")
 _TEXTS = ("id", "stored", "probe", "kind", "intent", "split")
 
 

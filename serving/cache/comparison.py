@@ -22,14 +22,17 @@ FEATURES = (
     "cosine", "intent", "ideas_added", "ideas_dropped", "idea_swapped", "words_added", "words_dropped", "word_swapped",
     "asked_covered", "stored_covered", "owner",
     "focus_shared", "focus_disjoint", "focus_added", "focus_dropped", "values_added", "values_dropped",
-    "values_conflict", "words_shared", "near_copy_asked", "near_copy_stored", "lead", "longer", "shorter", "order",
+    "values_conflict", "words_shared", "near_copy_asked", "near_copy_stored", "copy_added", "copy_swapped", "asks_added", "asks_dropped", "event", "asks_time", "asks_price", "lead", "longer", "shorter", "order",
     *(f"{mark}_added" for mark in MARKS), "marks_dropped",
 )  # fmt: skip
 """Names of the features, in the order of `compare`."""
 _ALIKE_FROM = 0.35
 _ALIKE_SPAN = 0.45
 _MOST_ALIKE = 0.9
-"""Word vectors: cosine from which two words count as somewhat alike, the rest up to alike, and the most it gives."""
+_PRICE = frozenset({"cost", "rate"})
+_MOST_LOOSE = 3.0
+"""Word vectors: cosine from which two words count as somewhat alike, the rest up to alike, and the most it gives;
+most missing words that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,9 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
     ideas_added, words_added = _by_kind(asked.units, missing_asked)
     ideas_dropped, words_dropped = _by_kind(stored.units, missing_stored)
     shared = len(asked.stems & stored.stems) / max(len(asked.stems | stored.stems), 1)
+    contained = len(asked.stems & stored.stems) / max(len(stored.stems), 1)
+    loose_asked = sum(missing_asked) + _loose(asked, stored, words)
+    loose_stored = sum(missing_stored) + _loose(stored, asked, words)
     both = bool(asked.focus and stored.focus)
     added_values, dropped_values = asked.values - stored.values, stored.values - asked.values
     facets = {value.partition(":")[0] for value in added_values}
@@ -113,6 +119,13 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
             shared,
             shared * worst_asked,
             shared * worst_stored,
+            contained * min(loose_asked, _MOST_LOOSE),
+            shared * min(loose_asked, loose_stored, 1.0),
+            len(asked.asks - stored.asks),
+            len(stored.asks - asked.asks),
+            "event" in asked.focus and "event" not in stored.focus,
+            "time" in asked.asks and "time" not in stored.asks,
+            bool(_PRICE & asked.asks) and not _PRICE & stored.asks,
             _leads(asked, stored),
             max(ratio, 0.0),
             max(-ratio, 0.0),
@@ -122,6 +135,12 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
         ],
         np.float64,
     )
+
+
+def _loose(one: Evidence, other: Evidence, words: WordWeights) -> float:
+    """How many words that carry little the one has and the other has nothing like."""
+    there = (*other.units, *other.light)
+    return sum(1.0 - max((words.alike(unit, it) for it in there), default=0.0) for unit in one.light)
 
 
 def _by_kind(units: Sequence[Unit], missing: Sequence[float]) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from serving.errors import InvalidInputError
 from serving.language.lexicon import Lexicon, Phrase, PhraseTable, match_spans, words
 
 _PARTS = ("concepts", "focus", "marks")
+_WORDS = ("plain", "light", "asks")
 _BETWEEN = "|"
 _LEAST_STEM = 3
 
@@ -29,6 +30,8 @@ class Concepts:
         focus: phrase → what it asks for.
         marks: phrase → circumstances.
         plain: words that carry nothing by themselves.
+        light: words that carry little.
+        asks: kinds of focus that a paraphrase keeps.
         sha256: hash of the file.
     """
 
@@ -37,6 +40,8 @@ class Concepts:
     focus: PhraseTable
     marks: PhraseTable
     plain: frozenset[str]
+    light: frozenset[str]
+    asks: frozenset[str]
     sha256: str
 
 
@@ -63,9 +68,11 @@ class Evidence:
 
     Attributes:
         units: what it says, in order, each idea once.
+        light: its words that carry little.
         focus: what it asks for.
         marks: its circumstances.
         values: `facet:value` that a lexicon found and that no signature holds.
+        asks: those of the focus that a paraphrase keeps.
         lead: the first thing that it asks for; empty where nothing tells.
         owners: thing → whose it is said to be: `mine`, `yours` or `others`.
         stems: its words, stemmed.
@@ -73,9 +80,11 @@ class Evidence:
     """
 
     units: tuple[Unit, ...]
+    light: tuple[Unit, ...]
     focus: frozenset[str]
     marks: frozenset[str]
     values: frozenset[str]
+    asks: frozenset[str]
     lead: str
     owners: Mapping[str, frozenset[str]]
     stems: frozenset[str]
@@ -87,6 +96,7 @@ def read_evidence(text: str, concepts: Concepts, lexicon: Lexicon) -> Evidence:
     plain_tokens = words(text)
     tokens = [stem(token) for token in plain_tokens]
     units: dict[str, Unit] = {}
+    light: dict[str, Unit] = {}
     inside: set[int] = set()
     for span in match_spans(tokens, concepts.ideas):
         inside.update(range(span.first, span.last))
@@ -96,7 +106,9 @@ def read_evidence(text: str, concepts: Concepts, lexicon: Lexicon) -> Evidence:
         units.setdefault(span.value, Unit(span.value, frozenset(span.value.split(_BETWEEN)), (), span.first))
     for at, token in enumerate(tokens):
         if at not in inside and token not in concepts.plain and not token[0].isdigit():
-            units.setdefault(token, Unit(token, frozenset(), (plain_tokens[at],), at))
+            kind = light if token in concepts.light else units
+            kind.setdefault(token, Unit(token, frozenset(), (plain_tokens[at],), at))
+    focus = _all(tokens, concepts.focus)
     values = {
         f"{facet}:{value}"
         for facet, found in lexicon.found(text).items()
@@ -105,9 +117,11 @@ def read_evidence(text: str, concepts: Concepts, lexicon: Lexicon) -> Evidence:
     }
     return Evidence(
         tuple(sorted(units.values(), key=lambda unit: unit.at)),
-        _all(tokens, concepts.focus),
+        tuple(light.values()),
+        focus,
         _all(tokens, concepts.marks),
         frozenset(values),
+        focus & concepts.asks,
         next((span.value for span in match_spans(tokens, concepts.focus)), ""),
         _owners(plain_tokens, list(units.values())),
         frozenset(tokens),
@@ -169,13 +183,17 @@ def load_concepts(path: Path) -> Concepts:
         data = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InvalidInputError(f"Lexicon {path} cannot be read: {error}.") from error
-    if not isinstance(data, dict) or data.keys() != {"version", "plain", *_PARTS}:
-        raise InvalidInputError(f"Lexicon {path} needs version, plain, {', '.join(_PARTS)} and nothing else.")
+    if not isinstance(data, dict) or data.keys() != {"version", *_WORDS, *_PARTS}:
+        raise InvalidInputError(f"Lexicon {path} needs version, {', '.join((*_WORDS, *_PARTS))} and nothing else.")
     ideas, focus, marks = (_table(path, part, data[part]) for part in _PARTS)
-    plain = frozenset(stem(word) for phrase in _phrases(path, "plain", data["plain"]) for word in phrase)
+    plain, light = (
+        frozenset(stem(word) for phrase in _phrases(path, name, data[name]) for word in phrase)
+        for name in ("plain", "light")
+    )
+    asks = frozenset(word for phrase in _phrases(path, "asks", data["asks"]) for word in phrase)
     gapped = {phrase: value for phrase, value in ideas.items() if any(word[:2] == ".." for word in phrase)}
     whole = PhraseTable({phrase: value for phrase, value in ideas.items() if phrase not in gapped})
-    return Concepts(whole, PhraseTable(gapped), focus, marks, plain, hashlib.sha256(raw).hexdigest())
+    return Concepts(whole, PhraseTable(gapped), focus, marks, plain, light - plain, asks, hashlib.sha256(raw).hexdigest())
 
 
 def _table(path: Path, part: str, values: Any) -> PhraseTable:

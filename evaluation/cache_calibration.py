@@ -1,0 +1,271 @@
+"""From which score on the cache may answer other words: calibrated on split `calibration`, certified with a bound.
+
+Every pair is replayed as serving decides it: against the approved answers and the stored question, through the
+signature, with the same score. A threshold is certified where the exact (Clopper-Pearson 1934) upper bound of wrong
+answers among those served is at most alpha. Thresholds are tested in one order that is fixed beforehand, from the
+strictest down, until the first one fails: the last one before it then holds at the stated confidence although many
+were looked at (fixed-sequence testing; Angelopoulos et al., "Learn then Test", 2021). The order begins where enough
+is served for the test to pass with one wrong answer, which depends on scores and on no label. The levels of alpha
+share the confidence evenly (Bonferroni).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.cache_pairs import CachePair
+from evaluation.cache_rule import embed_all
+from evaluation.statistics import Interval, clopper_pearson, clopper_pearson_upper
+from serving.cache.calibration import Calibration, Certificate
+from serving.cache.rule import weigh
+from serving.cache.scorer import EvidenceScorer
+from serving.cache.signature import RULES, Signer
+from serving.cache.types import bucket
+from serving.errors import InvalidInputError
+from serving.language.knowledge import Cacheability, Knowledge
+from serving.language.protocols import Embedder, Embeddings
+
+LADDER = (0.01, 0.02, 0.05)
+"""Shares of wrong answers that can be certified."""
+CONFIDENCE = 0.95
+"""With which everything certified holds together."""
+GRID = tuple(round(1 - step / 100, 2) for step in range(1, 91))
+"""Thresholds in the order in which they are tested."""
+LEAST_PAIRS = 10
+"""Pairs of split `calibration` that an intent needs to count as part of the pool."""
+_NO_DAY = date.min
+"""Approved answers are taken whatever their last day: the pairs know none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What serving would do with a pair.
+
+    Attributes:
+        score: from which threshold on down it is served; None where it never is.
+        right: whether what is served is a right answer; a near-twin has none in the cache.
+    """
+
+    pair: CachePair
+    score: float | None
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """What came of one level of alpha.
+
+    Attributes:
+        certificate: the lowest threshold that passed; None where none did.
+        coverage: share of the paraphrases that are served right at it.
+        reached: the least upper bound at any threshold that was tested; what could be said instead.
+    """
+
+    alpha: float
+    certificate: Certificate | None
+    coverage: Interval | None
+    reached: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Served pairs of a range of scores: how many, and the share that was right."""
+
+    low: float
+    high: float
+    right: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    """A calibration and what led to it.
+
+    Attributes:
+        calibration: what serving reads.
+        rungs: every level of alpha, the strictest first.
+        reliability: by score.
+        curve: (threshold, served, wrong) over the whole grid.
+        left_out: SEMANTIC intents with too few pairs, which stay EXACT.
+    """
+
+    calibration: Calibration
+    rungs: tuple[Rung, ...]
+    reliability: tuple[Bin, ...]
+    curve: tuple[tuple[float, int, int], ...]
+    left_out: tuple[str, ...]
+
+
+def calibrate(
+    pairs: Sequence[CachePair],
+    knowledge: Knowledge,
+    signer: Signer,
+    scorer: EvidenceScorer,
+    embedder: Embedder,
+    *,
+    pairs_sha256: str,
+    alpha: float,
+) -> CalibrationReport:
+    """Certify the strictest level of the ladder that is at most `alpha` and that the evidence carries.
+
+    Args:
+        pairs: labelled pairs; those of other splits are left out.
+        knowledge: approved answers, which the replay holds in the cache.
+        signer: as serving uses it.
+        scorer: as serving uses it.
+        embedder: as serving uses it.
+        pairs_sha256: of the file that the pairs are from.
+        alpha: largest share of wrong answers that the operator accepts.
+
+    Raises:
+        InvalidInputError: no pairs of split calibration, or an alpha under the ladder's least.
+    """
+    levels = tuple(level for level in LADDER if level <= alpha)
+    if not levels:
+        raise InvalidInputError(f"The least share of wrong answers that can be certified is {LADDER[0]:g}.")
+    own = [pair for pair in pairs if pair.split == "calibration"]
+    counts = Counter(pair.intent for pair in own if knowledge.cacheability(pair.intent) is Cacheability.SEMANTIC)
+    covered = {intent: count for intent, count in sorted(counts.items()) if count >= LEAST_PAIRS}
+    found = replay([pair for pair in own if pair.intent in covered], knowledge, signer, scorer, embedder)
+    if not found:
+        raise InvalidInputError("A calibration needs labelled pairs of split calibration.")
+    level = 1 - (1 - CONFIDENCE) / len(LADDER)
+    rungs = tuple(certify(found, rung, level) for rung in levels)
+    best = next((rung for rung in rungs if rung.certificate is not None), None)
+    semantic = {answer.intent for answer in knowledge.answers if answer.cacheability is Cacheability.SEMANTIC}
+    calibration = Calibration(
+        embedder=embedder.fingerprint,
+        rules=RULES,
+        rule=scorer.fingerprint,
+        pairs=pairs_sha256,
+        alpha=best.alpha if best is not None else levels[-1],
+        confidence=CONFIDENCE,
+        pooled=best.certificate if best is not None else None,
+        covered=covered,
+        intents=_refined(found, best, level) if best is not None else {},
+    )
+    curve = tuple((threshold, *_served(found, threshold)) for threshold in GRID)
+    return CalibrationReport(calibration, rungs, _reliability(found), curve, tuple(sorted(semantic - covered.keys())))
+
+
+def replay(
+    pairs: Sequence[CachePair], knowledge: Knowledge, signer: Signer, scorer: EvidenceScorer, embedder: Embedder
+) -> tuple[Replayed, ...]:
+    """Ask a cache that holds all approved answers and the stored question for each probe, in the pair's intent.
+
+    That the intent is the stored question's is the worst case for a near-twin: the tagger may still part them. A
+    probe that gets another answer than the stored question's, and the one that the knowledge has for its words
+    ("premium" instead of "basic"), tells nothing of the rule and is left out; any other answer is wrong.
+    """
+    shelf = _shelf(knowledge, signer)
+    texts = [text for pair in pairs for text in (pair.stored, pair.probe)]
+    vectors = embed_all([*texts, *(question for entries in shelf.values() for question, _ in entries)], embedder)
+    outcomes = []
+    for pair in pairs:
+        facets = {text: signer.lexicon.found(text) for text in (pair.stored, pair.probe)}
+        own, asked = (_answer(knowledge, pair, facets[text]) for text in (pair.stored, pair.probe))
+        key = bucket(pair.intent, signer.sign(pair.probe))
+        entries = dict(shelf.get(key, ()))
+        if bucket(pair.intent, signer.sign(pair.stored)) == key:
+            entries[pair.stored] = own
+        weighed = _ask(pair, entries, vectors, scorer)
+        if weighed is None:
+            outcomes.append(Replayed(pair, None, right=False))
+        elif weighed[1] == own or weighed[1] != asked:
+            outcomes.append(Replayed(pair, weighed[0], right=pair.same and weighed[1] == own))
+    return tuple(outcomes)
+
+
+def _answer(knowledge: Knowledge, pair: CachePair, facets: dict[str, tuple[str, ...]]) -> str:
+    """What the knowledge answers to words with these facets; itself for words that it has no answer to."""
+    found = knowledge.best(pair.intent, facets, _NO_DAY)
+    return found.text if found is not None else f"no answer to {pair.id}"
+
+
+def _shelf(knowledge: Knowledge, signer: Signer) -> dict[str, list[tuple[str, str]]]:
+    """Bucket → (question, answer) of everything that may be answered for other words."""
+    shelf: dict[str, list[tuple[str, str]]] = {}
+    for answer in knowledge.answers:
+        if answer.cacheability is Cacheability.SEMANTIC:
+            for question in answer.questions:
+                key = bucket(answer.intent, signer.sign(question))
+                shelf.setdefault(key, []).append((question, answer.text))
+    return shelf
+
+
+def _ask(
+    pair: CachePair, entries: dict[str, str], vectors: dict[str, Embeddings], scorer: EvidenceScorer
+) -> tuple[float, str] | None:
+    """Score and text of the answer that the rule would give, whatever the threshold; None for none."""
+    asked = vectors[pair.probe]
+    near = sorted(
+        ((question, answer, float(asked @ vectors[question])) for question, answer in entries.items()),
+        key=lambda entry: -entry[2],
+    )
+    if not near:
+        return None
+    weighed = weigh(scorer, pair.probe, near, scorer.intent(asked, pair.intent))
+    return None if weighed.rival else (weighed.value, near[0][1])
+
+
+def certify(found: Sequence[Replayed], alpha: float, level: float) -> Rung:
+    """Test the grid in order and keep the last threshold before the first failure."""
+    need = least_served(alpha, level, wrong=1)
+    certificate: Certificate | None = None
+    reached = 1.0
+    for threshold in GRID:
+        served, wrong = _served(found, threshold)
+        if served < need:
+            continue
+        upper = clopper_pearson_upper(wrong, served, level)
+        reached = min(reached, upper)
+        if upper > alpha:
+            break
+        certificate = Certificate(threshold, served, wrong, round(upper, 6))
+    return Rung(alpha, certificate, _coverage(found, certificate), reached)
+
+
+def least_served(alpha: float, level: float, *, wrong: int) -> int:
+    """Fewest served pairs, so many of them wrong, at which the upper bound is at most alpha."""
+    served = max(wrong, 1)
+    while clopper_pearson_upper(wrong, served, level) > alpha:
+        served += 1
+    return served
+
+
+def _refined(found: Sequence[Replayed], pooled: Rung, level: float) -> dict[str, Certificate]:
+    """Intents whose own pairs carry the same alpha; the pool's evidence is enough for the others."""
+    intents = sorted({outcome.pair.intent for outcome in found})
+    own = {
+        intent: certify([o for o in found if o.pair.intent == intent], pooled.alpha, 1 - (1 - level) / len(intents))
+        for intent in intents
+    }
+    return {intent: rung.certificate for intent, rung in own.items() if rung.certificate is not None}
+
+
+def _served(found: Sequence[Replayed], threshold: float) -> tuple[int, int]:
+    """How many are served at a threshold, and how many of them wrong."""
+    served = [outcome for outcome in found if outcome.score is not None and outcome.score >= threshold]
+    return len(served), sum(not outcome.right for outcome in served)
+
+
+def _coverage(found: Sequence[Replayed], certificate: Certificate | None) -> Interval | None:
+    if certificate is None:
+        return None
+    same = [outcome for outcome in found if outcome.pair.same]
+    right = sum(o.right and o.score is not None and o.score >= certificate.threshold for o in same)
+    return clopper_pearson(right, len(same))
+
+
+def _reliability(found: Sequence[Replayed]) -> tuple[Bin, ...]:
+    """Ten bins of score, those with pairs."""
+    edges: npt.NDArray[np.float64] = np.linspace(0, 1, 11)
+    bins = []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        inside = [o for o in found if o.score is not None and low <= o.score < high + (high == 1)]
+        if inside:
+            bins.append(Bin(float(low), float(high), clopper_pearson(sum(o.right for o in inside), len(inside))))
+    return tuple(bins)
