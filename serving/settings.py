@@ -166,6 +166,20 @@ class Settings(BaseSettings):
     cache_threshold: float = Field(default=0.75, ge=0, le=1)
     """Cosine from which a question of the same signature and intent is answered from the cache. At 0.75
     no hard negative of data/cache_pairs' train split is served (docs/evaluation.md)."""
+    cache_url: str = Field(default="", pattern=r"^(https?://[^/\s@]+/?)?$")
+    """Address of a cache service (`cache-manager serve`), such as `http://cache:8090`; default: the cache of
+    this home."""
+    cache_token: SecretStr | None = None
+    """What a cache service and those who ask it both know; needed where it listens for other machines."""
+    cache_shared: bool = False
+    """Share entries, feedback and quarantine with the caches of the tenant's other servers through
+    `redis_url`."""
+    cache_shared_key: SecretStr | None = None
+    """Key that signs what caches tell each other (HMAC); without it everyone who may write to that Redis is
+    believed."""
+    shadow_share: float = Field(default=0.02, ge=0, le=1)
+    """Share of the answers from the cache that the engine is asked for as well, later, to bound how many are
+    wrong; 0 asks none."""
     registry_poll_s: float = Field(default=1.0, gt=0, le=60)
     """How often a running server looks for a promotion, in seconds."""
     adapter_signing_key: SecretStr | None = None

@@ -33,12 +33,8 @@ def open_cache(
     from serving.language.encoder import load_encoder
     from serving.language.encoder_backend import with_backend
 
-    data, key = settings.data, load_pii_key(settings)
-    signer = Signer(
-        load_lexicon(data / "lexicons" / "signature.yaml"),
-        lambda kind, value: keyed_hash(kind, value, key),
-        settings.currency,
-    )
+    data = settings.data
+    signer = signer_of(settings)
     admission = Admission(
         load_knowledge(data / "knowledge" / "answers.yaml"),
         signer,
@@ -52,6 +48,17 @@ def open_cache(
         admission,
         rule or CosineRule(settings.cache_threshold),
     )
+
+
+def signer_of(settings: Settings) -> Signer:
+    """What makes the signatures of a home.
+
+    Raises:
+        VoicebotError: the lexicon or the key of personal hashes cannot be read.
+    """
+    key = load_pii_key(settings)
+    lexicon = load_lexicon(settings.data / "lexicons" / "signature.yaml")
+    return Signer(lexicon, lambda kind, value: keyed_hash(kind, value, key), settings.currency)
 
 
 def scope_of(cache: LocalCache, tenant: str, locale: str = "en-US") -> CacheScope:

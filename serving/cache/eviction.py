@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from serving.cache.store import CacheStore
+from serving.cache.store_reads import EVICTED
 from serving.cache.store_rows import StoredEntry
 from serving.errors import InvalidInputError, RefusedError
 
@@ -163,7 +164,7 @@ def apply(store: CacheStore, plan: EvictionPlan, *, actor: str) -> dict[Cause, i
     for cause, those in plan.by_cause().items():
         if cause is not Cause.ORPHANED:
             ids = [it.entry_id for it in those]
-            removed[cause] = store.remove(ids, actor=actor, why=f"evicted: {cause}")
+            removed[cause] = store.remove(ids, actor=actor, why=f"{EVICTED}{cause}")
     if plan.orphaned:
         removed[Cause.ORPHANED] = store.remove_scopes(sorted(plan.orphaned), actor=actor)
     return removed

@@ -17,12 +17,13 @@ from serving.adapters.live import LiveAdapter, ServedAdapter
 from serving.adapters.live_dialogue import ServedDialogue, live_dialogue
 from serving.adapters.signature import require_signed_dialogue
 from serving.arms.assignment import caller_key
-from serving.cache.lookup import SemanticCache
 from serving.cache.signature import RULES, Signer
 from serving.cache.types import CacheScope
 from serving.call.arm_guard import CallArms
 from serving.call.arms import InArm
 from serving.call.book import CallBook
+from serving.call.cache_watch import watch_cache
+from serving.call.caching import open_asked_cache
 from serving.call.clock import Clock, FileClock
 from serving.call.ears import Ears
 from serving.call.faults import fault
@@ -43,7 +44,7 @@ from serving.call.store import CallStore
 from serving.call.toolbox import Banking, Toolbox, check_phrases
 from serving.call.turn_taking import load_turn_taking
 from serving.call.wordings import Wordings
-from serving.errors import InvalidInputError, VoicebotError
+from serving.errors import InvalidInputError
 from serving.language.choice import choose_llm
 from serving.language.embedded import EmbeddedResponder
 from serving.language.encoder import SentenceEncoder, load_encoder, use_one_thread
@@ -121,7 +122,8 @@ class Runtime:
         self.signer = Signer(
             lexicon, lambda kind, value: keyed_hash(kind, value, self._key), settings.currency
         )
-        self.cache = SemanticCache(settings.home / "cache", self.encoder, threshold=settings.cache_threshold)
+        cache = self.cache = open_asked_cache(settings, self.encoder)
+        self._shadow = watch_cache(settings, cache, self.metrics.cache, self.signer, self.encoder, self._key)
         tools = bank_tools(
             rates, texts, bank_name=settings.bank_name, jurisdiction=settings.jurisdiction, today=today
         )
@@ -153,6 +155,7 @@ class Runtime:
             patience=Patience(llm_limit_s(settings, llm.engine.info)),
             banking=banking,
             guard=load_injection_guard(settings.data / "lexicons" / "injection.yaml"),
+            shadow=self._shadow,
         )
         self._wordings = Wordings(texts, settings, today)
         self._wordings.check(self.knowledge, voice=voice)
@@ -186,16 +189,11 @@ class Runtime:
         """
         self.adapter.start()
         self.dialogue.start()
-        try:
-            warm = self.cache.warm(self.scope(self.adapter.current))
-        except (VoicebotError, OSError, ValueError, RuntimeError) as error:
-            logger.error("the cache cannot be opened, nothing is answered from it: {}", fault("cache", error))
-        else:
-            if not warm:
-                logger.warning(
-                    "the cache holds nothing for {}, so it answers nothing: run `voicebot build-cache`",
-                    self.adapter.current.version,
-                )
+        if not self.cache.warm(self.scope(self.adapter.current)):
+            logger.warning(
+                "the cache holds nothing for {}, so it answers nothing: run `voicebot build-cache`",
+                self.adapter.current.version,
+            )
         self.adapter.current.tagger.tag("warm up")
         self.arms.start()
         self.save_set_aside()
@@ -216,6 +214,8 @@ class Runtime:
     def close(self) -> None:
         """Stop watching for promotions, let running writes finish, close connections; what hangs is left."""
         self._vads.close()
+        self._shadow.close()
+        self.cache.close()
         self.arms.close()
         self.adapter.close()
         self.dialogue.close()

@@ -304,6 +304,7 @@ class TestEmbedderFailure:
             raising(KeyError("token")),
             raising(AssertionError()),
             raising(MemoryError()),
+            raising(FileNotFoundError("model.onnx")),
             giving(np.full((1, 256), np.nan)),
             giving(np.full((1, 256), np.inf)),
             giving(np.zeros((1, 256))),
