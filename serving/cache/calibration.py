@@ -51,7 +51,7 @@ class Calibration:
         confidence: with which all bounds hold together.
         pooled: for every intent in `covered`.
         covered: intents with enough labelled pairs to count as part of the pool, with their number of pairs.
-        intents: certificates of single intents, which replace the pooled one.
+        intents: certificates of single intents, which replace the pooled one; for operators with pairs enough.
     """
 
     embedder: str

@@ -59,7 +59,7 @@ class CertifiedRule:
 
     def __init__(self, scorer: EvidenceScorer, calibration: Calibration | None) -> None:
         self.calibration = calibration
-        self._scorer = scorer
+        self.scorer = scorer
         certified = calibration.sha256 if calibration is not None else "none"
         self.fingerprint = f"{scorer.fingerprint}:{certified}"
 
@@ -72,9 +72,9 @@ class CertifiedRule:
         if least is None:
             told = f"no threshold is certified for the intent {query.intent}"
             return Verdict(nearest, Reason.UNCERTIFIED, told)
-        intent = self._scorer.intent(vector, query.intent)
+        intent = self.scorer.intent(vector, query.intent)
         stored = [(it.entry.question, it.entry.answer, it.similarity) for it in neighbours]
-        weighed = weigh(self._scorer, query.text, stored, intent)
+        weighed = weigh(self.scorer, query.text, stored, intent)
         told = f"score {weighed.value:.3f}, cosine {nearest.similarity:.3f}"
         if weighed.value < least:
             return Verdict(nearest, Reason.THRESHOLD, f"{told}: under {least:g}{_against(weighed.nearest)}")

@@ -174,7 +174,7 @@ def main() -> None:
         pairs = load_pairs(data / "cache_pairs" / "pairs.jsonl")
         texts = list(dict.fromkeys(text for pair in pairs for text in (pair.stored, pair.probe)))
         known = dict(zip(texts, encoder.embed(texts), strict=True))
-        ours = OurCache(settings, known, encoder.fingerprint)
+        ours = OurCache(settings, known, encoder.reference)
         plain = [PlainFaiss(known), PlainFaiss(known, by_intent=True)]
         comparison = Comparison(pairs, signer, knowledge)
         rows = comparison.rows(ours, plain, GptCache(known) if has_peer else None)
@@ -186,7 +186,7 @@ def main() -> None:
         semantic = sorted({each.intent for each in knowledge.answers if _is_semantic(knowledge, each.intent)})
         timed = speeds(
             arguments.sizes,
-            lambda known: OurCache(settings, known, encoder.fingerprint),
+            lambda known: OurCache(settings, known, encoder.reference),
             semantic,
             arguments.asked,
             gptcache=has_peer,
