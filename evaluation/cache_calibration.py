@@ -1,18 +1,19 @@
-"""From which score on the cache may answer other words: calibrated on split `calibration`, certified with a bound.
+"""From which score on the cache may answer other words, certified on split `calibration` with a bound.
 
-Every pair is replayed as serving decides it: against the approved answers and the stored question, through the
-signature, with the same score. A threshold is certified where the exact (Clopper-Pearson 1934) upper bound of wrong
-answers among those served is at most alpha. Thresholds are tested in one order that is fixed beforehand, from a
-strict one down, until the first one fails: all before it then hold together at the stated confidence although many
-were looked at (fixed-sequence testing; Angelopoulos et al., "Learn then Test", 2021). Where the order begins is
-decided on split `train`, which is independent of the pairs that decide. The levels of alpha share the confidence
-evenly (Bonferroni).
+Every pair is replayed as serving decides it: against the approved answers and the stored question,
+through the signature, with the same score. A threshold is certified where the exact (Clopper-Pearson
+1934) upper bound of wrong answers among those served is at most alpha. Thresholds are tested in one order
+that is fixed beforehand, from a strict one down, until the first one fails: all before it then hold
+together at the stated confidence although many were looked at (fixed-sequence testing; Angelopoulos et
+al., "Learn then Test", 2021). Where the order begins is decided on split `train`, which is independent of
+the pairs that decide. The levels of alpha share the confidence evenly (Bonferroni).
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -32,18 +33,19 @@ from serving.language.protocols import Embedder, Embeddings
 LADDER = (0.01, 0.02, 0.05, 0.1)
 """Shares of wrong answers that can be certified."""
 AIM = 0.5
-"""Of the thresholds certified for alpha, the lowest is served at which this part of alpha is not exceeded by the
-share of wrong answers that was seen: a bound says what may happen at worst, not what one should aim for."""
+"""Of the thresholds certified for alpha, the lowest is served at which this part of alpha is not exceeded
+by the share of wrong answers that was seen: a bound says what may happen at worst, not what one should
+aim for."""
 CONFIDENCE = 0.95
 """With which everything certified holds together."""
 GRID = tuple(round(1 - step / 100, 2) for step in range(1, 91))
 """Thresholds in the order in which they are tested."""
 LEAST_PAIRS = 10
-"""Pairs of the splits `train` and `calibration` that an intent needs to count as one of the pool, whose bound is
-measured on split `calibration` alone."""
+"""Pairs of the splits `train` and `calibration` that an intent needs to count as one of the pool, whose
+bound is measured on split `calibration` alone."""
 TRAIN_FLATTERS = 0.1
-"""The order begins at the lowest threshold at which the share of wrong answers on split `train`, where word lists and
-weights were developed, is at most this part of alpha."""
+"""The order begins at the lowest threshold at which the share of wrong answers on split `train`, where
+word lists and weights were developed, is at most this part of alpha."""
 _NO_DAY = date.min
 """Approved answers are taken whatever their last day: the pairs know none."""
 
@@ -159,21 +161,30 @@ def calibrate(
         covered=covered,
     )
     curve = tuple((threshold, *_served(found, threshold)) for threshold in GRID)
-    return CalibrationReport(calibration, rungs, _reliability(found), curve, tuple(sorted(semantic - covered.keys())))
+    return CalibrationReport(
+        calibration, rungs, _reliability(found), curve, tuple(sorted(semantic - covered.keys()))
+    )
 
 
 def replay(
-    pairs: Sequence[CachePair], knowledge: Knowledge, signer: Signer, scorer: EvidenceScorer, embedder: Embedder
+    pairs: Sequence[CachePair],
+    knowledge: Knowledge,
+    signer: Signer,
+    scorer: EvidenceScorer,
+    embedder: Embedder,
 ) -> tuple[Replayed, ...]:
-    """Ask a cache that holds all approved answers and the stored question for each probe, in the pair's intent.
+    """Ask a cache of all approved answers and the stored question for each probe, in the pair's intent.
 
-    That the intent is the stored question's is the worst case for a near-twin: the tagger may still part them. A
-    probe that gets another answer than the stored question's, and the one that the knowledge has for its words
-    ("premium" instead of "basic"), tells nothing of the rule and is left out; any other answer is wrong.
+    That the intent is the stored question's is the worst case for a near-twin: the tagger may still part
+    them. A probe that gets another answer than the stored question's, and the one that the knowledge has
+    for its words ("premium" instead of "basic"), tells nothing of the rule and is left out; any other
+    answer is wrong.
     """
     shelf = _shelf(knowledge, signer)
     texts = [text for pair in pairs for text in (pair.stored, pair.probe)]
-    vectors = embed_all([*texts, *(question for entries in shelf.values() for question, _ in entries)], embedder)
+    vectors = embed_all(
+        [*texts, *(question for entries in shelf.values() for question, _ in entries)], embedder
+    )
     outcomes = []
     for pair in pairs:
         facets = {text: signer.lexicon.found(text) for text in (pair.stored, pair.probe)}
@@ -223,7 +234,7 @@ def _ask(
 
 
 def certify(found: Sequence[Replayed], alpha: float, level: float, start: float | None) -> Rung:
-    """Test thresholds from `start` down until the first failure, and choose among what has passed (see `AIM`)."""
+    """Test thresholds from `start` down until the first failure; choose among those passed (see `AIM`)."""
     passed: list[Certificate] = []
     reached = 1.0
     for threshold in GRID:
@@ -242,7 +253,7 @@ def certify(found: Sequence[Replayed], alpha: float, level: float, start: float 
 
 
 def starting_threshold(train: Sequence[Replayed], alpha: float) -> float | None:
-    """Where the order of tests begins; None where even the strictest threshold is too wrong on split train."""
+    """Where the order of tests begins; None where every threshold is too wrong on split train."""
     fit: float | None = None
     for threshold in GRID:
         served, wrong = _served(train, threshold)
@@ -269,8 +280,10 @@ def _reliability(found: Sequence[Replayed]) -> tuple[Bin, ...]:
     """Ten bins of score, those with pairs."""
     edges: npt.NDArray[np.float64] = np.linspace(0, 1, 11)
     bins = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = [o for o in found if o.score is not None and low <= o.score < high + (high == 1)]
         if inside:
-            bins.append(Bin(float(low), float(high), clopper_pearson(sum(o.right for o in inside), len(inside))))
+            bins.append(
+                Bin(float(low), float(high), clopper_pearson(sum(o.right for o in inside), len(inside)))
+            )
     return tuple(bins)

@@ -2,8 +2,8 @@
 
 Each pair is replayed as the cache would decide it: `stored` is the only entry, `probe` the caller's words,
 both of one intent. That is the worst case for a hard negative, because the tagger may still part them. The
-pairs are those of data/cache_pairs; nothing here is tuned. A rule that weighs more than the cosine is given as
-`PairRule`.
+pairs are those of data/cache_pairs; nothing here is tuned. A rule that weighs more than the cosine is
+given as `PairRule`.
 """
 
 import json
@@ -30,8 +30,8 @@ class CachePair:
     Attributes:
         kind: `paraphrase`, or what sets the two apart.
         intent: of the stored question.
-        split: `train` to develop word lists and weights on, `calibration` to choose and certify a threshold on,
-            `test` to report.
+        split: `train` to develop word lists and weights on, `calibration` to choose and certify a
+            threshold on, `test` to report.
     """
 
     id: str

@@ -12,10 +12,14 @@ def calibration_plots(report: CalibrationReport) -> dict[str, Plot]:
     """The plots by name."""
     return {
         "reliability": drawn(
-            3.2, lambda axes: _reliability(axes, report), "Share of right answers by score, with exact intervals."
+            3.2,
+            lambda axes: _reliability(axes, report),
+            "Share of right answers by score, with exact intervals.",
         ),
         "thresholds": drawn(
-            3.2, lambda axes: _thresholds(axes, report), "Served and wrong pairs by threshold; the line is the one chosen."
+            3.2,
+            lambda axes: _thresholds(axes, report),
+            "Served and wrong pairs by threshold; the line is the one chosen.",
         ),
     }
 

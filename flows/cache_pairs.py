@@ -108,7 +108,15 @@ def _show(told: str, found: PairReport, beside: PairReport) -> None:
         rows.append((split.split, "all near-twins", "no", "", "", _share(split.wrong), _share(other.wrong)))
     print_table(
         f"Cache pairs, {told}",
-        ["split", "kind", "same answer", "pairs", "eligible", "served (exact 95 %)", f"cosine {beside.threshold:g}"],
+        [
+            "split",
+            "kind",
+            "same answer",
+            "pairs",
+            "eligible",
+            "served (exact 95 %)",
+            f"cosine {beside.threshold:g}",
+        ],
         rows,
         right=["pairs", "eligible"],
     )
@@ -119,4 +127,3 @@ def _share(served: Interval | None) -> str:
         return "-"
     count = round(served.estimate * served.items)
     return f"{count} of {served.items}  [{served.low:.1%}, {served.high:.1%}]"
-

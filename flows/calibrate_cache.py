@@ -1,4 +1,4 @@
-"""Flow calibrate-cache: labelled pairs through the cache's rule → certified thresholds, a report, an MLflow run.
+"""Flow calibrate-cache: labelled pairs through the cache's rule → certified thresholds, report, MLflow run.
 
     python -m flows.calibrate_cache
 
@@ -28,8 +28,8 @@ class CalibrationOutcome:
     """What the flow leaves.
 
     Attributes:
-        certified: largest share of wrong answers that is certified; None where none is, and then other words are
-            never answered from the cache.
+        certified: largest share of wrong answers that is certified; None where none is, and then other
+            words are never answered from the cache.
         threshold: least score of a hit.
         bound: upper bound of wrong among served at it.
         served: pairs served at it, `wrong` of them wrong.
@@ -70,7 +70,9 @@ def project_calibration(settings: Settings, alpha: float) -> "CalibrationReport"
     data = settings.data
     lexicon = load_lexicon(data / "lexicons" / "signature.yaml")
     # Personal values only need to be equal or not, so that every home gets the same calibration.
-    signer = Signer(lexicon, lambda kind, value: keyed_hash(kind, value, b"calibrate the cache"), settings.currency)
+    signer = Signer(
+        lexicon, lambda kind, value: keyed_hash(kind, value, b"calibrate the cache"), settings.currency
+    )
     path = data / "cache_pairs" / "pairs.jsonl"
     pairs = load_pairs(path)
     return calibrate(
@@ -150,7 +152,8 @@ def calibrate_cache(alpha: float | None = None, *, dry_run: bool = False) -> Cal
     """Certify from which score on the cache may answer other words.
 
     Args:
-        alpha: largest share of wrong answers among those served that is accepted; default: setting `cache_alpha`.
+        alpha: largest share of wrong answers among those served that is accepted; default: setting
+            `cache_alpha`.
         dry_run: write and log nothing.
     """
     wanted = Settings.load().cache_alpha if alpha is None else alpha

@@ -1,7 +1,7 @@
 """Which rule a home's cache decides with: a cosine that the operator sets, or the certified one.
 
-The calibration is `home/cache/calibration.json`, else the project's own. Where neither fits what serves, the cache
-answers for the same words only, and says so in the log.
+The calibration is `home/cache/calibration.json`, else the project's own. Where neither fits what serves,
+the cache answers for the same words only, and says so in the log.
 """
 
 from pathlib import Path
@@ -61,6 +61,8 @@ def _calibration(settings: Settings, scorer: EvidenceScorer, embedder: str) -> C
             continue
         if found.alpha <= settings.cache_alpha:
             return found
-        logger.warning("{} certifies {:g}, more than cache_alpha {:g}", path, found.alpha, settings.cache_alpha)
+        logger.warning(
+            "{} certifies {:g}, more than cache_alpha {:g}", path, found.alpha, settings.cache_alpha
+        )
     logger.warning("no calibration fits: the cache answers for the same words only")
     return None

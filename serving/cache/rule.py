@@ -1,7 +1,8 @@
 """Hit rules: whether a question of the same intent and signature has the same answer.
 
-`CosineRule` is the simplest, one threshold on one cosine. `CertifiedRule` weighs more evidence (see `scorer`) and
-serves an intent only where a calibration shows that its threshold is safe; without one it serves nothing.
+`CosineRule` is the simplest, one threshold on one cosine. `CertifiedRule` weighs more evidence (see
+`scorer`) and serves an intent only where a calibration shows that its threshold is safe; without one it
+serves nothing.
 """
 
 import math
@@ -14,6 +15,7 @@ from serving.cache.scorer import EvidenceScorer, Score, agreed, probability
 from serving.cache.types import CacheQuery, Reason
 from serving.errors import InvalidInputError
 from serving.language.protocols import Embeddings
+
 
 class CosineRule:
     """One threshold for all intents.
@@ -49,8 +51,9 @@ class CosineRule:
 class CertifiedRule:
     """The nearest neighbour, if its answer's score reaches what the calibration asks of the intent.
 
-    The score is the nearest phrasing's, and at most what all near phrasings of that answer say on average: one that
-    is close by chance does not outvote the others. Where a phrasing of another answer fits better, none is served.
+    The score is the nearest phrasing's, and at most what all near phrasings of that answer say on
+    average: one that is close by chance does not outvote the others. Where a phrasing of another answer
+        fits better, none is served.
 
     Args:
         scorer: of a stored question as an answer.
