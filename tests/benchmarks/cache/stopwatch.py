@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
+FEWEST = 30
 
 
 @dataclass(slots=True)
@@ -29,6 +30,11 @@ class Stopwatch:
         self.took_s.append(time.perf_counter() - begin)
         self.disturbed.append(_switches() != before)
         return result
+
+    def quiet_ms(self) -> list[float]:
+        """The undisturbed times in milliseconds; all of them where nearly all were disturbed."""
+        quiet = [took for took, busy in zip(self.took_s, self.disturbed, strict=True) if not busy]
+        return [1_000 * took for took in (quiet if len(quiet) >= FEWEST else self.took_s)]
 
 
 def _switches() -> int:
