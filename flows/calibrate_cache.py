@@ -98,11 +98,9 @@ def calibrate_pairs(alpha: float) -> "CalibrationReport":
 def write_calibration(found: "CalibrationReport") -> Path:
     """Write the file that servers read, and the plots and the table beside the other reports."""
     from serving.cache.calibration import FILE, save_calibration
-    from serving.files import make_folder
 
     settings = Settings.load()
     path = settings.home / "cache" / FILE
-    make_folder(path.parent)
     save_calibration(found.calibration, path)
     write_report(found, settings.home / "reports" / "cache")
     return path

@@ -15,7 +15,7 @@ from typing import Any
 
 from serving.cache.signature import RULES
 from serving.errors import IntegrityError, InvalidInputError
-from serving.files import write_atomically
+from serving.files import make_folder, write_atomically
 
 FORMAT = 1
 FILE = "calibration.json"
@@ -85,6 +85,7 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
     Raises:
         UnavailableError: the disk is full or read-only.
     """
+    make_folder(path.parent)
     write_atomically(path, _canonical(calibration))
 
 

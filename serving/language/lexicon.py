@@ -73,7 +73,7 @@ class Lexicon:
     def negations(self, text: str) -> int:
         """How many words of a text reverse it; those inside a phrase that has a meaning of its own do not."""
         tokens = [token.removesuffix("'s") for token in words(text)]
-        tables = (*self.facets.values(), self.idioms)
+        tables = (*self.facets.values(), self.idioms, self.bounds)
         spans = [span for table in tables for span in match_spans(tokens, table) if span.value != "reverses"]
         inside = {at for span in spans for at in range(span.first, span.last)}
         return sum(self._negates(word) for at, word in enumerate(tokens) if at not in inside)
