@@ -65,6 +65,8 @@ format: install
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only -s
+	$(BIN)/python -m tests.benchmarks.cache.embedder
+	$(BIN)/python -m tests.benchmarks.cache.peers
 	$(BIN)/python -m tests.benchmarks.cache.size
 	$(BIN)/python -m tests.benchmarks.cache.crashes --runs 500
 	$(BIN)/python -m tests.benchmarks.cache.sharing

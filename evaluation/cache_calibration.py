@@ -1,18 +1,19 @@
-"""From which score on the cache may answer other words: calibrated on split `calibration`, certified with a bound.
+"""From which score on the cache may answer other words, certified on split `calibration` with a bound.
 
-Every pair is replayed as serving decides it: against the approved answers and the stored question, through the
-signature, with the same score. A threshold is certified where the exact (Clopper-Pearson 1934) upper bound of wrong
-answers among those served is at most alpha. Thresholds are tested in one order that is fixed beforehand, from the
-strictest down, until the first one fails: the last one before it then holds at the stated confidence although many
-were looked at (fixed-sequence testing; Angelopoulos et al., "Learn then Test", 2021). The order begins where enough
-is served for the test to pass with one wrong answer, which depends on scores and on no label. The levels of alpha
-share the confidence evenly (Bonferroni).
+Every pair is replayed as serving decides it: against the approved answers and the stored question,
+through the signature, with the same score. A threshold is certified where the exact (Clopper-Pearson
+1934) upper bound of wrong answers among those served is at most alpha. Thresholds are tested in one order
+that is fixed beforehand, from a strict one down, until the first one fails: all before it then hold
+together at the stated confidence although many were looked at (fixed-sequence testing; Angelopoulos et
+al., "Learn then Test", 2021). Where the order begins is decided on split `train`, which is independent of
+the pairs that decide. The levels of alpha share the confidence evenly (Bonferroni).
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +30,22 @@ from serving.errors import InvalidInputError
 from serving.language.knowledge import Cacheability, Knowledge
 from serving.language.protocols import Embedder, Embeddings
 
-LADDER = (0.01, 0.02, 0.05)
+LADDER = (0.01, 0.02, 0.05, 0.1)
 """Shares of wrong answers that can be certified."""
+AIM = 0.5
+"""Of the thresholds certified for alpha, the lowest is served at which this part of alpha is not exceeded
+by the share of wrong answers that was seen: a bound says what may happen at worst, not what one should
+aim for."""
 CONFIDENCE = 0.95
 """With which everything certified holds together."""
 GRID = tuple(round(1 - step / 100, 2) for step in range(1, 91))
 """Thresholds in the order in which they are tested."""
 LEAST_PAIRS = 10
-"""Pairs of split `calibration` that an intent needs to count as part of the pool."""
+"""Pairs of the splits `train` and `calibration` that an intent needs to count as one of the pool, whose
+bound is measured on split `calibration` alone."""
+TRAIN_FLATTERS = 0.1
+"""The order begins at the lowest threshold at which the share of wrong answers on split `train`, where
+word lists and weights were developed, is at most this part of alpha."""
 _NO_DAY = date.min
 """Approved answers are taken whatever their last day: the pairs know none."""
 
@@ -60,13 +69,15 @@ class Rung:
     """What came of one level of alpha.
 
     Attributes:
-        certificate: the lowest threshold that passed; None where none did.
+        certificate: the threshold to serve at; None where none passed.
+        lowest: the lowest threshold that passed.
         coverage: share of the paraphrases that are served right at it.
-        reached: the least upper bound at any threshold that was tested; what could be said instead.
+        reached: the least upper bound at any threshold that was tested; 1 where none was worth a test.
     """
 
     alpha: float
     certificate: Certificate | None
+    lowest: float | None
     coverage: Interval | None
     reached: float
 
@@ -127,13 +138,16 @@ def calibrate(
     if not levels:
         raise InvalidInputError(f"The least share of wrong answers that can be certified is {LADDER[0]:g}.")
     own = [pair for pair in pairs if pair.split == "calibration"]
-    counts = Counter(pair.intent for pair in own if knowledge.cacheability(pair.intent) is Cacheability.SEMANTIC)
+    known = [pair.intent for pair in pairs if pair.split in {"train", "calibration"}]
+    counts = Counter(intent for intent in known if knowledge.cacheability(intent) is Cacheability.SEMANTIC)
     covered = {intent: count for intent, count in sorted(counts.items()) if count >= LEAST_PAIRS}
     found = replay([pair for pair in own if pair.intent in covered], knowledge, signer, scorer, embedder)
     if not found:
         raise InvalidInputError("A calibration needs labelled pairs of split calibration.")
     level = 1 - (1 - CONFIDENCE) / len(LADDER)
-    rungs = tuple(certify(found, rung, level) for rung in levels)
+    seen = [pair for pair in pairs if pair.split == "train" and pair.intent in covered]
+    train = replay(seen, knowledge, signer, scorer, embedder)
+    rungs = tuple(certify(found, rung, level, starting_threshold(train, rung)) for rung in levels)
     best = next((rung for rung in rungs if rung.certificate is not None), None)
     semantic = {answer.intent for answer in knowledge.answers if answer.cacheability is Cacheability.SEMANTIC}
     calibration = Calibration(
@@ -145,24 +159,32 @@ def calibrate(
         confidence=CONFIDENCE,
         pooled=best.certificate if best is not None else None,
         covered=covered,
-        intents=_refined(found, best, level) if best is not None else {},
     )
     curve = tuple((threshold, *_served(found, threshold)) for threshold in GRID)
-    return CalibrationReport(calibration, rungs, _reliability(found), curve, tuple(sorted(semantic - covered.keys())))
+    return CalibrationReport(
+        calibration, rungs, _reliability(found), curve, tuple(sorted(semantic - covered.keys()))
+    )
 
 
 def replay(
-    pairs: Sequence[CachePair], knowledge: Knowledge, signer: Signer, scorer: EvidenceScorer, embedder: Embedder
+    pairs: Sequence[CachePair],
+    knowledge: Knowledge,
+    signer: Signer,
+    scorer: EvidenceScorer,
+    embedder: Embedder,
 ) -> tuple[Replayed, ...]:
-    """Ask a cache that holds all approved answers and the stored question for each probe, in the pair's intent.
+    """Ask a cache of all approved answers and the stored question for each probe, in the pair's intent.
 
-    That the intent is the stored question's is the worst case for a near-twin: the tagger may still part them. A
-    probe that gets another answer than the stored question's, and the one that the knowledge has for its words
-    ("premium" instead of "basic"), tells nothing of the rule and is left out; any other answer is wrong.
+    That the intent is the stored question's is the worst case for a near-twin: the tagger may still part
+    them. A probe that gets another answer than the stored question's, and the one that the knowledge has
+    for its words ("premium" instead of "basic"), tells nothing of the rule and is left out; any other
+    answer is wrong.
     """
     shelf = _shelf(knowledge, signer)
     texts = [text for pair in pairs for text in (pair.stored, pair.probe)]
-    vectors = embed_all([*texts, *(question for entries in shelf.values() for question, _ in entries)], embedder)
+    vectors = embed_all(
+        [*texts, *(question for entries in shelf.values() for question, _ in entries)], embedder
+    )
     outcomes = []
     for pair in pairs:
         facets = {text: signer.lexicon.found(text) for text in (pair.stored, pair.probe)}
@@ -211,39 +233,33 @@ def _ask(
     return None if weighed.rival else (weighed.value, near[0][1])
 
 
-def certify(found: Sequence[Replayed], alpha: float, level: float) -> Rung:
-    """Test the grid in order and keep the last threshold before the first failure."""
-    need = least_served(alpha, level, wrong=1)
-    certificate: Certificate | None = None
+def certify(found: Sequence[Replayed], alpha: float, level: float, start: float | None) -> Rung:
+    """Test thresholds from `start` down until the first failure; choose among those passed (see `AIM`)."""
+    passed: list[Certificate] = []
     reached = 1.0
     for threshold in GRID:
-        served, wrong = _served(found, threshold)
-        if served < need:
+        if start is None or threshold > start:
             continue
-        upper = clopper_pearson_upper(wrong, served, level)
+        served, wrong = _served(found, threshold)
+        upper = clopper_pearson_upper(wrong, served, level) if served else 1.0
         reached = min(reached, upper)
         if upper > alpha:
             break
-        certificate = Certificate(threshold, served, wrong, round(upper, 6))
-    return Rung(alpha, certificate, _coverage(found, certificate), reached)
+        passed.append(Certificate(threshold, served, wrong, round(upper, 6)))
+    aimed = [item for item in passed if item.wrong <= AIM * alpha * item.served]
+    certificate = next(reversed(aimed or passed), None)
+    lowest = passed[-1].threshold if passed else None
+    return Rung(alpha, certificate, lowest, _coverage(found, certificate), reached)
 
 
-def least_served(alpha: float, level: float, *, wrong: int) -> int:
-    """Fewest served pairs, so many of them wrong, at which the upper bound is at most alpha."""
-    served = max(wrong, 1)
-    while clopper_pearson_upper(wrong, served, level) > alpha:
-        served += 1
-    return served
-
-
-def _refined(found: Sequence[Replayed], pooled: Rung, level: float) -> dict[str, Certificate]:
-    """Intents whose own pairs carry the same alpha; the pool's evidence is enough for the others."""
-    intents = sorted({outcome.pair.intent for outcome in found})
-    own = {
-        intent: certify([o for o in found if o.pair.intent == intent], pooled.alpha, 1 - (1 - level) / len(intents))
-        for intent in intents
-    }
-    return {intent: rung.certificate for intent, rung in own.items() if rung.certificate is not None}
+def starting_threshold(train: Sequence[Replayed], alpha: float) -> float | None:
+    """Where the order of tests begins; None where every threshold is too wrong on split train."""
+    fit: float | None = None
+    for threshold in GRID:
+        served, wrong = _served(train, threshold)
+        if served and wrong <= TRAIN_FLATTERS * alpha * served:
+            fit = threshold
+    return fit
 
 
 def _served(found: Sequence[Replayed], threshold: float) -> tuple[int, int]:
@@ -264,8 +280,10 @@ def _reliability(found: Sequence[Replayed]) -> tuple[Bin, ...]:
     """Ten bins of score, those with pairs."""
     edges: npt.NDArray[np.float64] = np.linspace(0, 1, 11)
     bins = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = [o for o in found if o.score is not None and low <= o.score < high + (high == 1)]
         if inside:
-            bins.append(Bin(float(low), float(high), clopper_pearson(sum(o.right for o in inside), len(inside))))
+            bins.append(
+                Bin(float(low), float(high), clopper_pearson(sum(o.right for o in inside), len(inside)))
+            )
     return tuple(bins)

@@ -2,20 +2,22 @@
 
 Each pair is replayed as the cache would decide it: `stored` is the only entry, `probe` the caller's words,
 both of one intent. That is the worst case for a hard negative, because the tagger may still part them. The
-pairs are those of data/cache_pairs; nothing here is tuned.
+pairs are those of data/cache_pairs; nothing here is tuned. A rule that weighs more than the cosine is
+given as `PairRule`.
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from evaluation.statistics import Interval, clopper_pearson, clopper_pearson_upper
 from serving.cache.signature import Signer
 from serving.cache.types import bucket
 from serving.errors import InvalidInputError
 from serving.language.knowledge import Cacheability, Knowledge
-from serving.language.protocols import Embedder
+from serving.language.protocols import Embedder, Embeddings
 
 SPLITS = ("train", "calibration", "test")
 _TEXTS = ("id", "stored", "probe", "kind", "intent", "split")
@@ -28,7 +30,8 @@ class CachePair:
     Attributes:
         kind: `paraphrase`, or what sets the two apart.
         intent: of the stored question.
-        split: `train` to choose a threshold on, `test` to report.
+        split: `train` to develop word lists and weights on, `calibration` to choose and certify a
+            threshold on, `test` to report.
     """
 
     id: str
@@ -140,8 +143,21 @@ def read_pairs(path: Path) -> tuple[tuple[CachePair, ...], tuple[str, ...]]:
     return tuple(pairs), tuple(problems)
 
 
+class PairRule(Protocol):
+    """Whether a probe whose signature is the stored question's gets its answer."""
+
+    def __call__(self, pair: CachePair, probe: Embeddings, cosine: float) -> bool:
+        """Decide, given the probe's vector and its cosine to the stored question."""
+        ...
+
+
 def measure_pairs(
-    pairs: Sequence[CachePair], signer: Signer, embedder: Embedder, knowledge: Knowledge, threshold: float
+    pairs: Sequence[CachePair],
+    signer: Signer,
+    embedder: Embedder,
+    knowledge: Knowledge,
+    threshold: float,
+    rule: PairRule | None = None,
 ) -> PairReport:
     """Replay pairs through the cache's rule and count.
 
@@ -151,6 +167,7 @@ def measure_pairs(
         embedder: as serving uses it; every distinct text is embedded once.
         knowledge: says which intents may be answered for other words.
         threshold: least cosine of a hit, 0 to 1.
+        rule: decides instead of the threshold.
 
     Raises:
         InvalidInputError: no pairs, or a threshold that is no cosine from 0 to 1.
@@ -168,7 +185,8 @@ def measure_pairs(
         stored, probe = (bucket(pair.intent, signatures[text]) for text in (pair.stored, pair.probe))
         similarity = float(vectors[pair.stored] @ vectors[pair.probe])
         agreed = stored == probe
-        served = eligible and agreed and similarity >= threshold
+        right = rule(pair, vectors[pair.probe], similarity) if rule else similarity >= threshold
+        served = eligible and agreed and right
         outcomes.append(PairOutcome(pair, eligible, agreed, similarity, served))
     return PairReport(threshold, _split_rows(outcomes), _kind_rows(outcomes), tuple(outcomes))
 

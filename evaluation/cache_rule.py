@@ -1,8 +1,9 @@
-"""Fitting the score of the cache's rule on split `train` of the labelled pairs, and asking whether it is worth it.
+"""Fitting the score of the cache's rule on split `train` of the labelled pairs, and what it is worth.
 
-A logistic regression whose weights may only have the sign that makes sense (`RAISING`): the pairs of split `train`
-hold near-twins that copy the stored question and paraphrases that do not, so that a free fit would learn that copied
-words are a bad sign, and refuse the very question that is stored. Every step is deterministic.
+A logistic regression whose weights may only have the sign that makes sense (`RAISING`): the pairs of
+split `train` hold near-twins that copy the stored question and paraphrases that do not, so that a free
+fit would learn that copied words are a bad sign, and refuse the very question that is stored. Every step
+is deterministic.
 """
 
 import math
@@ -54,7 +55,7 @@ class Fitted:
     cosines: Floats
 
     def right_at(self, wrong: int) -> tuple[int, int]:
-        """How many paraphrases are served when a threshold lets so many near-twins pass: by score, by cosine."""
+        """Paraphrases served where a threshold lets so many near-twins pass: by score, by cosine."""
         return _right_at(self.scores, self.same, wrong), _right_at(self.cosines, self.same, wrong)
 
 
@@ -72,8 +73,8 @@ def fit_rule(
     Args:
         pairs: labelled pairs; those of other splits are left out.
         knowledge: says which intents may be answered for other words; its questions belong to their intents.
-        signer: pairs that it parts by a value alone are not learned from; what the rule is worth is asked of the
-            pairs that it does not part.
+        signer: pairs that it parts by a value alone are not learned from; what the rule is worth is asked
+            of the pairs that it does not part.
         concepts: the lexicon of ideas.
         embedder: of sentences and of single words.
         texts: intent → sentences that train its tagger.
@@ -158,7 +159,7 @@ def _fit_words(
     texts: Mapping[str, Sequence[str]],
     vocabulary: Sequence[str],
 ) -> WordWeights:
-    """Weights by how many sentences hold a unit; vectors by the main directions of the encoder's word vectors."""
+    """Weights by how many sentences hold a unit; vectors in the main directions of the encoder's own."""
     sentences = [text for intent in sorted(texts) for text in texts[intent]]
     sentences += [text for answer in knowledge.answers for text in answer.questions]
     held: Counter[str] = Counter()

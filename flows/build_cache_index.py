@@ -57,7 +57,8 @@ def check_recall(scope: str) -> float:
     store = CacheStore(folder / "cache.sqlite")
     entries, definition = store.entries(scope), store.scopes()[scope]
     encoder = with_backend(load_encoder(settings.encoder), settings)
-    cache = SemanticCache(folder, encoder, threshold=settings.cache_threshold)
+    # Stored questions hit by their own words, whatever the rule for others.
+    cache = SemanticCache(folder, encoder, threshold=1.0)
     found = 0
     for entry in entries:
         query = CacheQuery(entry.question, entry.intent, entry.cacheability, entry.signature)

@@ -197,7 +197,7 @@ def wer(
 @app.command("cache-pairs")
 def cache_pairs(
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least cosine; default: cache_threshold.")
+        float | None, typer.Option(min=0, max=1, help="Least cosine; default: the cache's own rule.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -206,6 +206,22 @@ def cache_pairs(
         from flows.cache_pairs import report_pairs
 
         report_pairs(settings, threshold, as_json=as_json)
+
+
+@app.command("calibrate-cache")
+def calibrate_cache(
+    alpha: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=0.5, help="Largest share of wrong answers; default: cache_alpha."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Certify from which score on the cache may answer other words; servers read it when they start."""
+    with entry(as_json=as_json):
+        from flows.calibrate_cache import calibrate_cache as run
+
+        show("Cache calibration", run(alpha, dry_run=dry_run), as_json=as_json)
 
 
 @app.command("report-kpis")

@@ -15,13 +15,16 @@ from serving.errors import VoicebotError
 if TYPE_CHECKING:
     from evaluation.cache_pairs import CachePair
 
-PAIRS_MINIMUM = 300
-KIND_MINIMUM = 25
+PAIRS_MINIMUM = 1_500
+KIND_MINIMUM = 50
 SCRIPTS_MINIMUM = 6
 """Fewest cache pairs, hard negatives of each kind, and call scripts."""
 PARAPHRASE = "paraphrase"
 """The only kind whose two questions have the same answer."""
-NEGATIVE_KINDS = ("number", "negation", "product", "tier", "direction", "id", "name", "freshness", "action")
+NEGATIVE_KINDS = (
+    "number", "negation", "product", "tier", "direction", "id", "name", "freshness", "action", "owner",
+    "conditional", "place", "channel", "scope", "topic",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def data_report(folder: Path) -> DataReport:
     labels = _intents(folder, found)
     _knowledge(folder, labels, found)
     _pairs(folder / "cache_pairs" / "pairs.jsonl", labels, found)
+    _cache_rule(folder, found)
     _calls(folder, labels, found)
     _tool_calls(folder, found)
     files = tuple(_files(folder, found))
@@ -162,6 +166,26 @@ def _pairs(path: Path, labels: frozenset[str], found: "_Findings") -> None:
         )
         found.problems.extend(_mislabelled(pairs))
         found.problems.extend(_repeated(pairs))
+
+
+def _cache_rule(folder: Path, found: "_Findings") -> None:
+    """Whether the weights fit the word lists, and the calibration the weights and the pairs."""
+    from serving.cache.calibration import load_calibration
+    from serving.cache.choice import project_scorer
+    from serving.language.encoder import load_encoder
+    from serving.language.lexicon import load_lexicon
+
+    with found:
+        scorer = project_scorer(folder, load_lexicon(folder / "lexicons" / "signature.yaml"))
+        calibration = load_calibration(
+            folder / "cache_calibration.json",
+            embedder=load_encoder(None).fingerprint,
+            rule=scorer.fingerprint,
+        )
+        found.counts["intents with a certified cache threshold"] = len(calibration.covered)
+        pairs = (folder / "cache_pairs" / "pairs.jsonl").read_bytes()
+        if calibration.pairs != hashlib.sha256(pairs).hexdigest():
+            found.problems.append("cache calibration: made with other pairs; run `voicebot calibrate-cache`")
 
 
 def _mislabelled(pairs: Sequence["CachePair"]) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""Fit the weights of the cache's rule on split `train` of the labelled pairs: `python -m flows.fit_cache_rule`.
+"""Fit the weights of the cache's rule on split `train`: `python -m flows.fit_cache_rule`.
 
-A step of development, seldom run: after a change of the word lists, of the pairs or of the encoder. What it writes
-is part of the project; `voicebot calibrate-cache` then says from which score on an answer may be served.
+A step of development, seldom run: after a change of the word lists, of the pairs or of the encoder. What
+it writes is part of the project; `voicebot calibrate-cache` then says from which score on an answer may
+be served.
 """
 
 import argparse
@@ -48,7 +49,9 @@ def fit_project_rule(settings: Settings) -> Fitted:
     data = settings.data
     lexicon = load_lexicon(data / "lexicons" / "signature.yaml")
     # Personal values only need to be equal or not.
-    signer = Signer(lexicon, lambda kind, value: keyed_hash(kind, value, b"fit of the cache rule"), settings.currency)
+    signer = Signer(
+        lexicon, lambda kind, value: keyed_hash(kind, value, b"fit of the cache rule"), settings.currency
+    )
     knowledge = load_knowledge(data / "knowledge" / "answers.yaml")
     texts = {
         intent: [str(text) for text in entry["train"]]

@@ -163,9 +163,14 @@ class Settings(BaseSettings):
     """Ask live callers at the end whether their matter is settled, and for one to five."""
 
     # Cache and adapters
-    cache_threshold: float = Field(default=0.75, ge=0, le=1)
-    """Cosine from which a question of the same signature and intent is answered from the cache. At 0.75
-    no hard negative of data/cache_pairs' train split is served (docs/evaluation.md)."""
+    cache_threshold: float | None = Field(default=None, ge=0, le=1)
+    """Plain cosine from which a question of the same signature and intent is answered from the cache,
+    instead of the certified rule; for comparisons. Without it the calibration decides (`voicebot
+    calibrate-cache`)."""
+    cache_alpha: float = Field(default=0.1, ge=0.01, le=0.5)
+    """Largest share of wrong answers among those that the cache gives to other words, on pairs of which
+    nearly half are near-twins, that may be certified: a calibration for a larger one is not served
+    (docs/cache.md)."""
     cache_url: str = Field(default="", pattern=r"^(https?://[^/\s@]+/?)?$")
     """Address of a cache service (`cache-manager serve`), such as `http://cache:8090`; default: the cache of
     this home."""

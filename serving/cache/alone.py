@@ -1,10 +1,10 @@
 """The cache without the rest: a home folder and the project's data make one that is ready to be asked."""
 
 from serving.cache.admission import Admission
+from serving.cache.choice import choose_rule
 from serving.cache.compliance import Wordings
 from serving.cache.local import LocalCache
 from serving.cache.protocol import HitRule
-from serving.cache.rule import CosineRule
 from serving.cache.signature import Signer
 from serving.cache.types import CacheScope
 from serving.language.injection import load_injection_guard
@@ -25,15 +25,16 @@ def open_cache(
     Args:
         settings: `home`, `data_dir`, `cache_threshold` and `encoder` matter.
         embedder: default: the one of the settings.
-        rule: default: the cosine threshold of the settings.
+        rule: default: `cache_threshold` of the settings, else the certified rule.
 
     Raises:
         VoicebotError: data or encoder cannot be read.
     """
-    from serving.language.encoder import load_encoder
+    from serving.language.encoder import load_encoder, reference_of
     from serving.language.encoder_backend import with_backend
 
     data = settings.data
+    embedder = embedder or with_backend(load_encoder(settings.encoder), settings)
     signer = signer_of(settings)
     admission = Admission(
         load_knowledge(data / "knowledge" / "answers.yaml"),
@@ -44,9 +45,9 @@ def open_cache(
     )
     return LocalCache(
         settings.home / "cache",
-        embedder or with_backend(load_encoder(settings.encoder), settings),
+        embedder,
         admission,
-        rule or CosineRule(settings.cache_threshold),
+        rule or choose_rule(settings, signer.lexicon, reference_of(embedder)),
     )
 
 

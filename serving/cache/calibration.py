@@ -1,7 +1,8 @@
 """What a calibration certifies: from which score on a stored answer may be served, and on what evidence.
 
-`evaluation/cache_calibration.py` makes it, `flows/calibrate_cache.py` writes it, the hit rule reads it. It is bound
-to everything that a score rests on; a file that was made with anything else is refused, never bent to fit.
+`evaluation/cache_calibration.py` makes it, `flows/calibrate_cache.py` writes it, the hit rule reads it.
+It is bound to everything that a score rests on; a file that was made with anything else is refused, never
+bent to fit.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from typing import Any
 
 from serving.cache.signature import RULES
 from serving.errors import IntegrityError, InvalidInputError
-from serving.files import write_atomically
+from serving.files import make_folder, write_atomically
 
 FORMAT = 1
 FILE = "calibration.json"
@@ -51,7 +52,8 @@ class Calibration:
         confidence: with which all bounds hold together.
         pooled: for every intent in `covered`.
         covered: intents with enough labelled pairs to count as part of the pool, with their number of pairs.
-        intents: certificates of single intents, which replace the pooled one.
+        intents: certificates of single intents, which replace the pooled one; for operators with pairs
+            enough.
     """
 
     embedder: str
@@ -83,6 +85,7 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
     Raises:
         UnavailableError: the disk is full or read-only.
     """
+    make_folder(path.parent)
     write_atomically(path, _canonical(calibration))
 
 
@@ -152,6 +155,11 @@ def _certificate(found: Mapping[str, Any]) -> Certificate:
 
 
 def _share(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1 or math.isnan(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value <= 1
+        or math.isnan(value)
+    ):
         raise ValueError(f"{value!r} is no number from 0 to 1")
     return float(value)

@@ -1,7 +1,8 @@
 """How two questions compare, in numbers: which of what one says has a counterpart in the other.
 
-Each number is one feature of the hit rule's score (see `FEATURES`). Words without a common idea are compared by
-small vectors of single words, made once from the sentence encoder; a word that has none is like no other word.
+Each number is one feature of the hit rule's score (see `FEATURES`). Words without a common idea are
+compared by small vectors of single words, made once from the sentence encoder; a word that has none is
+like no other word.
 """
 
 import math
@@ -15,15 +16,16 @@ from serving.cache.evidence import Evidence, Unit
 
 Floats = npt.NDArray[np.float64]
 MARKS = (
-    "conditional", "circumstance", "past", "quantity", "request", "mine", "yours", "others", "cause", "comparison",
-    "without",
+    "conditional", "circumstance", "past", "quantity", "request", "mine", "yours", "others", "cause",
+    "comparison", "without",
 )  # fmt: skip
 FEATURES = (
-    "cosine", "intent", "ideas_added", "ideas_dropped", "idea_swapped", "words_added", "words_dropped", "word_swapped",
-    "asked_covered", "stored_covered", "owner",
+    "cosine", "intent", "ideas_added", "ideas_dropped", "idea_swapped", "words_added", "words_dropped",
+    "word_swapped", "asked_covered", "stored_covered", "owner",
     "focus_shared", "focus_disjoint", "focus_added", "focus_dropped", "values_added", "values_dropped",
-    "values_conflict", "words_shared", "near_copy_asked", "near_copy_stored", "copy_added", "copy_swapped", "asks_added", "asks_dropped", "event", "asks_time", "asks_price", "lead", "longer", "shorter", "order",
-    *(f"{mark}_added" for mark in MARKS), "marks_dropped",
+    "values_conflict", "words_shared", "near_copy_asked", "near_copy_stored", "copy_added",
+    "copy_swapped", "asks_added", "asks_dropped", "event", "asks_time", "asks_price", "lead", "longer",
+    "shorter", "order", *(f"{mark}_added" for mark in MARKS), "marks_dropped",
 )  # fmt: skip
 """Names of the features, in the order of `compare`."""
 _ALIKE_FROM = 0.35
@@ -31,8 +33,8 @@ _ALIKE_SPAN = 0.45
 _MOST_ALIKE = 0.9
 _PRICE = frozenset({"cost", "rate"})
 _MOST_LOOSE = 3.0
-"""Word vectors: cosine from which two words count as somewhat alike, the rest up to alike, and the most it gives;
-most missing words that are counted."""
+"""Word vectors: cosine from which two words count as somewhat alike, the rest up to alike, and the most
+it gives; most missing words that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,9 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
     """
     alike = [[words.alike(mine, theirs) for theirs in stored.units] for mine in asked.units]
     best_asked = [max(row, default=0.0) for row in alike]
-    best_stored = [max(column, default=0.0) for column in zip(*alike, strict=True)] or [0.0] * len(stored.units)
+    best_stored = [max(column, default=0.0) for column in zip(*alike, strict=True)] or [0.0] * len(
+        stored.units
+    )
     missing_asked = _missing(asked.units, best_asked, words)
     missing_stored = _missing(stored.units, best_stored, words)
     worst_asked, worst_stored = max(missing_asked, default=0.0), max(missing_stored, default=0.0)
@@ -151,7 +155,9 @@ def _by_kind(units: Sequence[Unit], missing: Sequence[float]) -> tuple[float, fl
 
 def _owner_differs(asked: Evidence, stored: Evidence) -> bool:
     """Whether one thing is said to be one's in the one question, and another's in the other."""
-    return any(not asked.owners[thing] & stored.owners[thing] for thing in asked.owners.keys() & stored.owners.keys())
+    return any(
+        not asked.owners[thing] & stored.owners[thing] for thing in asked.owners.keys() & stored.owners.keys()
+    )
 
 
 def _leads(asked: Evidence, stored: Evidence) -> float:

@@ -1,8 +1,8 @@
-"""What a question says, read for comparison with another one: its ideas, what it asks for, its circumstances.
+"""What a question says, read for comparison with another one: ideas, what it asks for, circumstances.
 
-A signature holds what must be equal; this holds what is weighed. Words are read as ideas ("fee" and "cost" are
-one) by a lexicon kept as data (data/lexicons/concepts.yaml); words that it does not know stand for themselves. It
-decides nothing; the hit rule does.
+A signature holds what must be equal; this holds what is weighed. Words are read as ideas ("fee" and
+"cost" are one) by a lexicon kept as data (data/lexicons/concepts.yaml); words that it does not know stand for
+themselves. It decides nothing; the hit rule does.
 """
 
 import hashlib
@@ -134,7 +134,9 @@ def _owners(tokens: list[str], units: list[Unit]) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     for unit in units:
         for word in reversed(tokens[max(unit.at - _POSSESSIVE_REACH, 0) : unit.at]):
-            owner = _POSSESSIVES.get(word) or ("others" if word.endswith("'s") and word not in _SHORT_IS else "")
+            owner = _POSSESSIVES.get(word) or (
+                "others" if word.endswith("'s") and word not in _SHORT_IS else ""
+            )
             if owner:
                 for idea in unit.ideas or {unit.key}:
                     found.setdefault(idea, set()).add(owner)
@@ -148,7 +150,9 @@ _POSSESSIVES = {
     **dict.fromkeys(("your", "yours"), "yours"),
     **dict.fromkeys(("his", "her", "their", "its", "somebody's", "someone's"), "others"),
 }
-_SHORT_IS = frozenset({"it's", "that's", "what's", "where's", "there's", "here's", "how's", "who's", "when's", "let's"})
+_SHORT_IS = frozenset(
+    {"it's", "that's", "what's", "where's", "there's", "here's", "how's", "who's", "when's", "let's"}
+)
 
 
 def _all(tokens: list[str], table: PhraseTable) -> frozenset[str]:
@@ -156,7 +160,7 @@ def _all(tokens: list[str], table: PhraseTable) -> frozenset[str]:
 
 
 def stem(word: str) -> str:
-    """A word without the endings of a regular noun or verb: "charges", "charged" and "charging" are "charg"."""
+    """A word without the endings of a regular noun or verb: charges, charged and charging are "charg"."""
     word = word.removesuffix("'s").removesuffix("'")
     for ending in ("ies", "ied"):
         if word.endswith(ending) and len(word) > _LEAST_STEM + 1:
@@ -180,11 +184,13 @@ def load_concepts(path: Path) -> Concepts:
 
     try:
         raw = path.read_bytes()
-        data = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
+        data = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InvalidInputError(f"Lexicon {path} cannot be read: {error}.") from error
     if not isinstance(data, dict) or data.keys() != {"version", *_WORDS, *_PARTS}:
-        raise InvalidInputError(f"Lexicon {path} needs version, {', '.join((*_WORDS, *_PARTS))} and nothing else.")
+        raise InvalidInputError(
+            f"Lexicon {path} needs version, {', '.join((*_WORDS, *_PARTS))} and nothing else."
+        )
     ideas, focus, marks = (_table(path, part, data[part]) for part in _PARTS)
     plain, light = (
         frozenset(stem(word) for phrase in _phrases(path, name, data[name]) for word in phrase)
@@ -193,7 +199,9 @@ def load_concepts(path: Path) -> Concepts:
     asks = frozenset(word for phrase in _phrases(path, "asks", data["asks"]) for word in phrase)
     gapped = {phrase: value for phrase, value in ideas.items() if any(word[:2] == ".." for word in phrase)}
     whole = PhraseTable({phrase: value for phrase, value in ideas.items() if phrase not in gapped})
-    return Concepts(whole, PhraseTable(gapped), focus, marks, plain, light - plain, asks, hashlib.sha256(raw).hexdigest())
+    return Concepts(
+        whole, PhraseTable(gapped), focus, marks, plain, light - plain, asks, hashlib.sha256(raw).hexdigest()
+    )
 
 
 def _table(path: Path, part: str, values: Any) -> PhraseTable:

@@ -1,7 +1,8 @@
 """Hit rules: whether a question of the same intent and signature has the same answer.
 
-`CosineRule` is the simplest, one threshold on one cosine. `CertifiedRule` weighs more evidence (see `scorer`) and
-serves an intent only where a calibration shows that its threshold is safe; without one it serves nothing.
+`CosineRule` is the simplest, one threshold on one cosine. `CertifiedRule` weighs more evidence (see
+`scorer`) and serves an intent only where a calibration shows that its threshold is safe; without one it
+serves nothing.
 """
 
 import math
@@ -14,6 +15,7 @@ from serving.cache.scorer import EvidenceScorer, Score, agreed, probability
 from serving.cache.types import CacheQuery, Reason
 from serving.errors import InvalidInputError
 from serving.language.protocols import Embeddings
+
 
 class CosineRule:
     """One threshold for all intents.
@@ -49,8 +51,9 @@ class CosineRule:
 class CertifiedRule:
     """The nearest neighbour, if its answer's score reaches what the calibration asks of the intent.
 
-    The score is the nearest phrasing's, and at most what all near phrasings of that answer say on average: one that
-    is close by chance does not outvote the others. Where a phrasing of another answer fits better, none is served.
+    The score is the nearest phrasing's, and at most what all near phrasings of that answer say on
+    average: one that is close by chance does not outvote the others. Where a phrasing of another answer
+        fits better, none is served.
 
     Args:
         scorer: of a stored question as an answer.
@@ -59,7 +62,7 @@ class CertifiedRule:
 
     def __init__(self, scorer: EvidenceScorer, calibration: Calibration | None) -> None:
         self.calibration = calibration
-        self._scorer = scorer
+        self.scorer = scorer
         certified = calibration.sha256 if calibration is not None else "none"
         self.fingerprint = f"{scorer.fingerprint}:{certified}"
 
@@ -72,9 +75,9 @@ class CertifiedRule:
         if least is None:
             told = f"no threshold is certified for the intent {query.intent}"
             return Verdict(nearest, Reason.UNCERTIFIED, told)
-        intent = self._scorer.intent(vector, query.intent)
+        intent = self.scorer.intent(vector, query.intent)
         stored = [(it.entry.question, it.entry.answer, it.similarity) for it in neighbours]
-        weighed = weigh(self._scorer, query.text, stored, intent)
+        weighed = weigh(self.scorer, query.text, stored, intent)
         told = f"score {weighed.value:.3f}, cosine {nearest.similarity:.3f}"
         if weighed.value < least:
             return Verdict(nearest, Reason.THRESHOLD, f"{told}: under {least:g}{_against(weighed.nearest)}")

@@ -1,9 +1,9 @@
 """The score of a stored question as an answer to another one: a small logistic regression over `comparison`.
 
-Weights are data (data/cache_rule.json), fitted on split `train` of the labelled pairs (evaluation/cache_rule.py)
-under signs: whatever sets two questions apart can only lower the score, so a question never scores better for
-itself than with a difference. Beside the words it asks a linear head over the sentence vector whether the question
-has the intent at all. Serving needs numpy alone.
+Weights are data (data/cache_rule.json), fitted on split `train` of the labelled pairs
+(evaluation/cache_rule.py) under signs: whatever sets two questions apart can only lower the score, so a
+question never scores better for itself than with a difference. Beside the words it asks a linear head
+over the sentence vector whether the question has the intent at all. Serving needs numpy alone.
 """
 
 import base64
@@ -107,7 +107,7 @@ def probability(log_odds: float) -> float:
 
 
 def agreed(nearest: float, phrasings: Sequence[float]) -> float:
-    """Log-odds of an answer by all its phrasings: what the nearest says, and no more than they say together."""
+    """Log-odds of an answer: what its nearest phrasing says, and no more than all say on average."""
     return min(nearest, sum(phrasings) / len(phrasings))
 
 
@@ -163,7 +163,8 @@ class EvidenceScorer:
         lacking = [
             " ".join(unit.words)
             for unit in mine.units
-            if unit.words and max((self.words.alike(unit, other) for other in theirs.units), default=0.0) < _COUNTERPART
+            if unit.words
+            and max((self.words.alike(unit, other) for other in theirs.units), default=0.0) < _COUNTERPART
         ]
         told = tuple(FEATURES[at] for at in order)
         return Score(self._regression.log_odds(features), tuple(lacking), told)
@@ -173,9 +174,13 @@ _WORTH_TELLING = 0.3
 _COUNTERPART = 0.5
 _PERFECT = np.array(
     [
-        {"cosine": 1.0, "intent": INTENT_RANGE[1], "asked_covered": 1.0, "stored_covered": 1.0, "focus_shared": 1.0}.get(
-            name, 1.0 if name == "words_shared" else 0.0
-        )
+        {
+            "cosine": 1.0,
+            "intent": INTENT_RANGE[1],
+            "asked_covered": 1.0,
+            "stored_covered": 1.0,
+            "focus_shared": 1.0,
+        }.get(name, 1.0 if name == "words_shared" else 0.0)
         for name in FEATURES
     ]
 )
@@ -208,7 +213,12 @@ def load_scorer(path: Path, concepts: Concepts, lexicon: Lexicon) -> EvidenceSco
                 advice="Run `python -m flows.fit_cache_rule`, then `voicebot calibrate-cache`.",
             )
         return EvidenceScorer(
-            concepts, lexicon, _words(found), _head(found), _regression(found["regression"]), fingerprint(found)
+            concepts,
+            lexicon,
+            _words(found),
+            _head(found),
+            _regression(found["regression"]),
+            fingerprint(found),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"Weights of the cache's rule {path} are damaged: {error!r}.") from error
@@ -270,7 +280,9 @@ def _words(found: Mapping[str, Any]) -> WordWeights:
 
 
 def _head(found: Mapping[str, Any]) -> IntentHead:
-    head = IntentHead(tuple(found["labels"]), _unpacked(found["head"]), np.array(found["head_bias"], np.float32))
+    head = IntentHead(
+        tuple(found["labels"]), _unpacked(found["head"]), np.array(found["head_bias"], np.float32)
+    )
     if not len(head.labels) == len(head.weights) == len(head.bias):
         raise ValueError("as many rows of the head as labels are needed")
     return head

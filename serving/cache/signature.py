@@ -117,11 +117,15 @@ class Signer:
             return []
         before = words(text[: value.start])[-_BESIDE:]
         after = words(text[value.end :])[:_BESIDE]
-        leading = [span.value for span in match_spans(before, self.lexicon.bounds) if span.last == len(before)]
+        leading = [
+            span.value for span in match_spans(before, self.lexicon.bounds) if span.last == len(before)
+        ]
         if value.kind is Kind.TERM and before[-1:] == ["over"]:
             leading = []  # "over five years" says how long
         trailing = [
-            span.value for span in match_spans(after, self.lexicon.bounds) if not span.first and after[0] in _JOINS
+            span.value
+            for span in match_spans(after, self.lexicon.bounds)
+            if not span.first and after[0] in _JOINS
         ]
         return leading + trailing
 
@@ -140,7 +144,9 @@ _PERIODS = frozenset({"a day", "a week", "a month", "a year"})
 _SPANNING = frozenset({"for", "over", "within", "after", "than", "of", "about", "least", "most", "half"})
 _MULTIPLES = {"double": "2", "doubled": "2", "twice": "2", "triple": "3", "thrice": "3", "quadruple": "4"}
 _HALVES = frozenset({"half", "halve", "halved"})
-_PLAIN_ORDINALS = frozenset({"time", "of", "name", "thing", "class", "party", "parties", "thought", "thoughts", "place"})
+_PLAIN_ORDINALS = frozenset(
+    {"time", "of", "name", "thing", "class", "party", "parties", "thought", "thoughts", "place"}
+)
 _ORDINAL = re.compile(r"([0-9]{1,3})(st|nd|rd|th)")
 
 
@@ -168,19 +174,19 @@ def _counted(tokens: Sequence[str]) -> list[tuple[str, str]]:
     """Places in a row, multiples and pairs among words that are no values: "second", "twice", "a pair of"."""
     found: list[tuple[str, str]] = []
     following = [*tokens, ""][1:]
-    for at, (token, after) in enumerate(zip(tokens, following, strict=True)):
+    for at, (word, after) in enumerate(zip(tokens, following, strict=True)):
         before = tokens[at - 1] if at else ""
-        written = _ORDINAL.fullmatch(token)
-        place = int(written[1]) if written else ORDINALS.get(token, 0)
-        if token.isdecimal() and after in ORDINAL_ENDINGS:
-            place = int(token)
-        if place and after not in _PLAIN_ORDINALS and before != "at" and (before, token) != ("a", "second"):
+        written = _ORDINAL.fullmatch(word)
+        place = int(written[1]) if written else ORDINALS.get(word, 0)
+        if word.isdecimal() and after in ORDINAL_ENDINGS:
+            place = int(word)
+        if place and after not in _PLAIN_ORDINALS and before != "at" and (before, word) != ("a", "second"):
             found.append(("ordinal", str(place)))
-        elif token in _MULTIPLES:
-            found.append(("multiple", _MULTIPLES[token]))
-        elif token in _HALVES:
+        elif word in _MULTIPLES:
+            found.append(("multiple", _MULTIPLES[word]))
+        elif word in _HALVES:
             found.append(("multiple", "1/2"))
-        elif token == "pair" and after == "of":
+        elif word == "pair" and after == "of":
             found.append((Kind.COUNT.value, "2"))
     return found
 

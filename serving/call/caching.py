@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
+from serving.cache.choice import choose_rule
 from serving.cache.lookup import SemanticCache
 from serving.cache.remote import remote_cache
 from serving.cache.types import CacheDecision, CacheEntry, CacheQuery, CacheScope
@@ -11,16 +12,20 @@ from serving.call.record import CacheRecord
 from serving.call.shadow import Hit
 from serving.call.toolbox import Toolbox
 from serving.call.understanding import Understood
+from serving.language.encoder import reference_of
 from serving.language.knowledge import Answer
+from serving.language.lexicon import Lexicon
 from serving.language.protocols import Embedder
 from serving.settings import Settings
 
 
-def open_asked_cache(settings: Settings, embedder: Embedder) -> AskedCache:
+def open_asked_cache(settings: Settings, embedder: Embedder, lexicon: Lexicon) -> AskedCache:
     """The cache that calls are answered from: the service of `cache_url`, else the files of this home."""
-    return remote_cache(settings) or SemanticCache(
-        settings.home / "cache", embedder, threshold=settings.cache_threshold
-    )
+    remote = remote_cache(settings)
+    if remote is not None:
+        return remote
+    rule = choose_rule(settings, lexicon, reference_of(embedder))
+    return SemanticCache(settings.home / "cache", embedder, rule=rule)
 
 
 def lookup(box: Toolbox, turn: Understood, scope: CacheScope) -> CacheDecision:

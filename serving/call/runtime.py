@@ -122,7 +122,7 @@ class Runtime:
         self.signer = Signer(
             lexicon, lambda kind, value: keyed_hash(kind, value, self._key), settings.currency
         )
-        cache = self.cache = open_asked_cache(settings, self.encoder)
+        cache = self.cache = open_asked_cache(settings, self.encoder, lexicon)
         self._shadow = watch_cache(settings, cache, self.metrics.cache, self.signer, self.encoder, self._key)
         tools = bank_tools(
             rates, texts, bank_name=settings.bank_name, jurisdiction=settings.jurisdiction, today=today

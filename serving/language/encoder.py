@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import EngineError, IntegrityError, InvalidInputError, MissingError
-from serving.language.protocols import Embeddings
+from serving.language.protocols import Embedder, Embeddings
 from serving.language.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -222,6 +222,11 @@ class SentenceEncoder:
         return twin
 
     @property
+    def reference(self) -> str:
+        """Fingerprint of the same encoder in torch, which every other runtime is compared with before use."""
+        return _fingerprint(self._files_sha256, self.max_length, "torch")
+
+    @property
     def backend(self) -> str:
         """What computes the vectors of `embed`."""
         return self._elsewhere.name if self._elsewhere else "torch"
@@ -251,6 +256,14 @@ class SentenceEncoder:
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
             vectors: Embeddings = sentence_vectors(hidden, mask).numpy()
             return vectors
+
+
+def reference_of(embedder: Embedder) -> str:
+    """What a calibration is bound to: the reference whose vectors an embedder gives, in whatever runtime.
+
+    Scopes of a cache are bound to `fingerprint`, which tells runtimes apart.
+    """
+    return embedder.reference if isinstance(embedder, SentenceEncoder) else embedder.fingerprint
 
 
 def load_encoder(folder: Path | None = None, *, max_length: int = DEFAULT_MAX_LENGTH) -> SentenceEncoder:

@@ -73,13 +73,13 @@ class Lexicon:
     def negations(self, text: str) -> int:
         """How many words of a text reverse it; those inside a phrase that has a meaning of its own do not."""
         tokens = [token.removesuffix("'s") for token in words(text)]
-        tables = (*self.facets.values(), self.idioms)
+        tables = (*self.facets.values(), self.idioms, self.bounds)
         spans = [span for table in tables for span in match_spans(tokens, table) if span.value != "reverses"]
         inside = {at for span in spans for at in range(span.first, span.last)}
         return sum(self._negates(word) for at, word in enumerate(tokens) if at not in inside)
 
     def reversed_words(self, text: str) -> list[str]:
-        """Opposites that are made with a prefix, in order: "unlinked" is `not link`, "reopen" is `again open`."""
+        """Opposites made with a prefix, in order: "unlinked" is `not link`, "reopen" is `again open`."""
         return [self.reversals[word] for word in words(text) if word in self.reversals]
 
     def points_back(self, text: str) -> bool:
@@ -181,7 +181,7 @@ def load_lexicon(path: Path) -> Lexicon:
 
     try:
         raw = path.read_bytes()
-        data = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
+        data = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InvalidInputError(f"Lexicon {path} cannot be read: {error}.") from error
     if not isinstance(data, dict) or not isinstance(data.get("facets"), dict):
@@ -224,7 +224,9 @@ def _poles(path: Path, facets: Mapping[str, Mapping[Phrase, str]], raw: Any) -> 
             raise InvalidInputError(
                 f"Lexicon {path}: poles.{facet} needs a mapping of values of that facet to poles."
             )
-    return {facet: {value: str(pole) for value, pole in poles.items()} for facet, poles in (raw or {}).items()}
+    return {
+        facet: {value: str(pole) for value, pole in poles.items()} for facet, poles in (raw or {}).items()
+    }
 
 
 def _reversals(path: Path, facets: Mapping[str, Mapping[Phrase, str]], raw: Any) -> dict[str, str]:
@@ -236,7 +238,9 @@ def _reversals(path: Path, facets: Mapping[str, Mapping[Phrase, str]], raw: Any)
     for meaning, parts in (raw or {}).items():
         if not isinstance(parts, dict) or parts.keys() != {"prefixes", "stems"}:
             raise InvalidInputError(f"Lexicon {path}: reversals.{meaning} needs prefixes and stems.")
-        prefixes, stems = (_surfaces(path, f"reversals.{meaning}", parts[key]) for key in ("prefixes", "stems"))
+        prefixes, stems = (
+            _surfaces(path, f"reversals.{meaning}", parts[key]) for key in ("prefixes", "stems")
+        )
         for (stem,) in stems:
             for form in _inflected(stem):
                 made.update({prefix + form: f"{meaning} {stem}" for (prefix,) in prefixes})
@@ -244,11 +248,13 @@ def _reversals(path: Path, facets: Mapping[str, Mapping[Phrase, str]], raw: Any)
 
 
 def _inflected(stem: str) -> set[str]:
-    """Forms of a regular verb or adjective: "link" gives linked, links, linking, linkable, linkment, …"""
+    """Forms of a regular verb or adjective: "link" gives linked, links, linking, linkable and so on."""
     bare = stem.removesuffix("e")
     doubled = f"{stem}{stem[-1]}"
     regular = {stem + ending for ending in _INFLECTIONS}
-    return regular | {bare + ending for ending in ("ing", "ation", "able")} | {doubled + "ed", doubled + "ing"}
+    return (
+        regular | {bare + ending for ending in ("ing", "ation", "able")} | {doubled + "ed", doubled + "ing"}
+    )
 
 
 def _phrases(path: Path, facet: object, values: Any) -> PhraseTable:

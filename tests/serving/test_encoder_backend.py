@@ -11,13 +11,15 @@ import pytest
 import torch
 import yaml
 
+from evaluation.cache_pairs import load_pairs
 from serving.errors import EngineError
 from serving.language import encoder_backend, encoder_onnx, onnx_graph
-from serving.language.encoder import SentenceEncoder
+from serving.language.encoder import SentenceEncoder, reference_of
 from serving.language.encoder_backend import Measured, compare, measured_file, with_backend
 from serving.language.encoder_onnx import LEAST_COSINE, in_onnx, is_supported, open_network
 from serving.language.protocols import Embeddings
 from serving.settings import Settings
+from tests.serving.cache_world import WordEmbedder
 
 Build = Callable[..., Settings]
 
@@ -70,6 +72,18 @@ class TestSameVectors:
             nearest.append(cosines.argmax(axis=1))
         np.testing.assert_array_equal(*nearest)
 
+    def test_the_cosines_of_labelled_pairs_are_the_same(
+        self, encoder: SentenceEncoder, onnx: SentenceEncoder, data_dir: Path
+    ) -> None:
+        pairs = load_pairs(data_dir / "cache_pairs" / "pairs.jsonl")[::4]
+        cosines = []
+        for one in (encoder, onnx):
+            stored, probes = (
+                one.embed([getattr(pair, side) for pair in pairs]) for side in ("stored", "probe")
+            )
+            cosines.append(np.sum(stored.astype(np.float64) * probes, axis=1))
+        assert np.abs(cosines[0] - cosines[1]).max() < 2e-6  # measured on all: 8e-7
+
     def test_a_sentence_alone_has_the_vector_that_it_has_among_longer_ones(
         self, onnx: SentenceEncoder, sentences: list[str], both: tuple[Embeddings, Embeddings]
     ) -> None:
@@ -106,6 +120,13 @@ class TestIdentity:
         monkeypatch.setattr(encoder_onnx.OnnxNetwork, "name", "onnxruntime, graph 2")
         later = open_network(encoder.model)
         assert len({encoder.fingerprint, onnx.fingerprint, encoder.running(later).fingerprint}) == 3
+
+    def test_calibrations_are_bound_to_the_reference_in_torch(
+        self, encoder: SentenceEncoder, onnx: SentenceEncoder
+    ) -> None:
+        assert reference_of(onnx) == reference_of(encoder) == encoder.fingerprint
+        assert reference_of(onnx.with_max_length(16)) == encoder.with_max_length(16).fingerprint
+        assert reference_of(WordEmbedder()) == WordEmbedder.fingerprint
 
     def test_the_network_that_adapters_are_merged_into_stays_the_one_in_torch(
         self, encoder: SentenceEncoder, onnx: SentenceEncoder

@@ -292,7 +292,8 @@ def test_the_order_of_the_word_lists_means_nothing(
         for facet in shuffled(list(data["facets"]))
     }
     path = tmp_path_factory.getbasetemp() / "shuffled.yaml"
-    path.write_text(yaml.dump({"facets": facets, "negators": shuffled(data["negators"])}, sort_keys=False))
+    shuffled_lists = {"facets": facets, "negators": shuffled(data["negators"])}
+    path.write_text(yaml.dump({**data, **shuffled_lists}, Dumper=yaml.CSafeDumper, sort_keys=False))
     signer = Signer(load_lexicon(path), lambda kind, value: keyed_hash(kind, value, b"sixteen bytes ok"))
     assert [signer.sign(text) for text in TEXTS] == [sign(text) for text in TEXTS]
 

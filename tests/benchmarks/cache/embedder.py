@@ -5,8 +5,8 @@ would change: the hit decisions on data/cache_pairs by signature and cosine. Not
 """
 
 import os
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from serving.language.knowledge import Cacheability, load_knowledge
 from serving.language.protocols import Embeddings
 from serving.settings import default_data_dir
 from tests.benchmarks.cache.int8 import in_int8
+from tests.benchmarks.cache.stopwatch import Stopwatch
 from tests.benchmarks.cache.texts import say, utterances
 from tests.serving.cache_world import make_signer
 
@@ -57,15 +58,12 @@ def main() -> None:
 
 
 def timed(encoders: Sequence[SentenceEncoder], sentence: str, rounds: int) -> list[list[float]]:
-    """Milliseconds of each encoder, in turns, after five turns of warm-up."""
-    times: list[list[float]] = [[] for _ in encoders]
-    for turn in range(rounds + 5):
-        for place, encoder in enumerate(encoders):
-            begin = time.perf_counter()
-            encoder.embed([sentence])
-            if turn >= 5:
-                times[place].append(1_000 * (time.perf_counter() - begin))
-    return times
+    """Milliseconds of each encoder, in turns, without the first five and those that the kernel disturbed."""
+    watches = [Stopwatch() for _ in encoders]
+    for _ in range(rounds + 5):
+        for watch, encoder in zip(watches, encoders, strict=True):
+            watch.time(partial(encoder.embed, [sentence]))
+    return [watch.quiet_ms()[5:] for watch in watches]
 
 
 def _apart(name: str, reference: Embeddings, vectors: Embeddings) -> str:

@@ -66,66 +66,61 @@ class Row:
 
 
 class Comparison:
-    """The pairs, their vectors, and who judges.
+    """The pairs, and who judges.
 
     Args:
         pairs: of all splits; `test` is reported, the others choose the peers' best threshold.
+        signer, knowledge: as serving uses them; they say which questions have the same approved answer.
     """
 
     def __init__(self, pairs: Sequence[CachePair], signer: Signer, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
-        stored = {(pair.stored, pair.intent) for pair in pairs}
-        self._judge = Judge(pairs, _approved(stored, signer, knowledge))
+        approved = _approved({(pair.stored, pair.intent) for pair in pairs}, signer, knowledge)
+        self._judges = {
+            True: Judge(pairs, approved, lambda pair: _is_semantic(knowledge, pair.intent)),
+            False: Judge(pairs, approved),
+        }
         self._test = [pair for pair in pairs if pair.split == "test"]
         self._other = [pair for pair in pairs if pair.split != "test"]
 
-    def rows(self, ours: OurCache, faiss: Sequence[PlainFaiss], gptcache: GptCache | None) -> list[Row]:
+    def rows(self, ours: OurCache, plain: Sequence[PlainFaiss], gptcache: GptCache | None) -> list[Row]:
         """Every cache at its settings, in both replays, over eligible and over all pairs."""
         found = []
         for replay, arrange in (("alone", alone), ("together", together)):
-            for eligible in (True, False):
-                test, other = (arrange(self._chosen(pairs, eligible)) for pairs in (self._test, self._other))
-                named: list[tuple[str, Served]] = [("ours", ours.served(test))]
-                limits = self._judge.tally(test, named[0][1])
-                if gptcache is not None:
-                    settings = [("default", gptcache.default)]
-                    settings += self._settings(
-                        gptcache.nearest(test), test, gptcache.nearest(other), other, limits
-                    )
-                    for name, threshold in settings:
-                        served = [[at for at, _ in row] for row in gptcache.nearest(test, threshold)]
-                        named.append((f"GPTCache {name} {threshold:.3f}", served))
-                for side in faiss:
-                    nearest = side.nearest(test)
-                    settings = [("default", each) for each in PLAIN_DEFAULTS]
-                    settings += self._settings(nearest, test, side.nearest(other), other, limits)
-                    named += [
-                        (f"{side.name} {name} {threshold:.3f}", at_threshold(nearest, threshold))
-                        for name, threshold in settings
-                    ]
-                for name, served in named:
-                    found.append(Row(replay, name, eligible, self._judge.tally(test, served)))
+            test, other = arrange(self._test), arrange(self._other)
+            served: dict[str, Served] = {"ours": ours.served(test)}
+            limits = self._judges[True].tally(test, served["ours"])
+            # Alone there is one intent, so that an index for each changes nothing.
+            for side in plain[: 1 if replay == "alone" else None]:
+                nearest = side.nearest(test)
+                chosen = self._settings(side.nearest(other), other, nearest, test, limits)
+                for name, threshold in [*((f"at {each}", each) for each in PLAIN_DEFAULTS), *chosen]:
+                    served[f"{side.name}, {name} ({threshold:.3f})"] = at_threshold(nearest, threshold)
+                if gptcache is not None and side is plain[0]:
+                    # The same nearest neighbour and another scale, so the same thresholds are the best.
+                    scaled = [(name, gptcache.threshold(cosine)) for name, cosine in chosen]
+                    for name, threshold in [("default", gptcache.default), *scaled]:
+                        served[f"GPTCache, {name} ({threshold:.3f})"] = gptcache.served(test, threshold)
+            for name, answers in served.items():
+                for eligible, judge in self._judges.items():
+                    found.append(Row(replay, name, eligible, judge.tally(test, answers)))
                     say(line(found[-1]))
         return found
 
     def _settings(
         self,
-        nearest: Nearest,
-        test: Sequence[Contest],
         other_nearest: Nearest,
         other: Sequence[Contest],
+        nearest: Nearest,
+        test: Sequence[Contest],
         ours: Tally,
     ) -> list[tuple[str, float]]:
         """A peer's best threshold, and two that are set by looking at the test split, in its favour."""
-        right, wrong = ours.right.estimate, ours.wrong.estimate
+        judge, right, wrong = self._judges[True], ours.right.estimate, ours.wrong.estimate
         return [
-            ("best", best_threshold(self._judge, other, other_nearest)),
-            ("as often right", as_often_right(self._judge, test, nearest, right)),
-            ("as seldom wrong", as_seldom_wrong(self._judge, test, nearest, wrong)),
+            ("best", best_threshold(judge, other, other_nearest)),
+            ("as often right", as_often_right(judge, test, nearest, right)),
+            ("as seldom wrong", as_seldom_wrong(judge, test, nearest, wrong)),
         ]
-
-    def _chosen(self, pairs: Sequence[CachePair], eligible: bool) -> list[CachePair]:
-        return [pair for pair in pairs if not eligible or _is_semantic(self._knowledge, pair.intent)]
 
 
 def speeds(
@@ -179,7 +174,7 @@ def main() -> None:
         pairs = load_pairs(data / "cache_pairs" / "pairs.jsonl")
         texts = list(dict.fromkeys(text for pair in pairs for text in (pair.stored, pair.probe)))
         known = dict(zip(texts, encoder.embed(texts), strict=True))
-        ours = OurCache(settings, known, encoder.fingerprint)
+        ours = OurCache(settings, known, encoder.reference)
         plain = [PlainFaiss(known), PlainFaiss(known, by_intent=True)]
         comparison = Comparison(pairs, signer, knowledge)
         rows = comparison.rows(ours, plain, GptCache(known) if has_peer else None)
@@ -191,7 +186,7 @@ def main() -> None:
         semantic = sorted({each.intent for each in knowledge.answers if _is_semantic(knowledge, each.intent)})
         timed = speeds(
             arguments.sizes,
-            lambda known: OurCache(settings, known, encoder.fingerprint),
+            lambda known: OurCache(settings, known, encoder.reference),
             semantic,
             arguments.asked,
             gptcache=has_peer,
@@ -252,7 +247,8 @@ def _share(share: Interval) -> str:
 def _speed_line(found: Speed) -> str:
     return (
         f"{found.entries:>7} entries  {found.side:<18} p50 {found.p50:8.3f}  p99 {found.p99:8.3f} ms  "
-        f"{found.per_s:8.0f} lookups/s ({found.hit_share:.0%} hits)  filled {found.fill_per_s:8.0f}/s  "
+        f"{found.per_s:8.0f} lookups/s ({found.hit_share:.0%} hits; with the {found.disturbed:.0%} disturbed "
+        f"p99 {found.p99_all:.3f} ms)  filled {found.fill_per_s:8.0f}/s  "
         f"inserted {found.insert_per_s:8.0f}/s"
     )
 

@@ -83,10 +83,17 @@ class Judge:
     Args:
         pairs: of all splits.
         approved: stored question → id of its approved answer, for those that have one.
+        counts: which pairs are counted in shares; all by default.
     """
 
-    def __init__(self, pairs: Sequence[CachePair], approved: dict[Question, str]) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[CachePair],
+        approved: dict[Question, str],
+        counts: Callable[[CachePair], bool] = lambda _: True,
+    ) -> None:
         self._approved = approved
+        self._counts = counts
         self._group: dict[str, str] = {}
         for pair in pairs:
             if pair.same:
@@ -112,6 +119,8 @@ class Judge:
         found: dict[bool, list[Worth]] = {True: [], False: []}
         for contest, answers in zip(contests, served, strict=True):
             for pair, at in zip(contest.probes, answers, strict=True):
+                if not self._counts(pair):
+                    continue
                 given = None if at == NOTHING else contest.stored[at]
                 found[pair.same].append(self.worth(pair, given))
         same, apart = found[True], found[False]

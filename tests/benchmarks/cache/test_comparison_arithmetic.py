@@ -15,6 +15,7 @@ from tests.benchmarks.cache.replay import (
     best_threshold,
     together,
 )
+from tests.benchmarks.cache.stopwatch import Stopwatch
 from tests.benchmarks.cache.workload import FAR, LARGEST_BUCKET, MORE, NEAR, Speed, workload
 
 
@@ -116,8 +117,18 @@ def test_the_workload_has_the_sizes_and_cosines_that_it_promises() -> None:
 def test_speed_is_told_in_milliseconds_and_rates() -> None:
     vectors = np.eye(240, dtype=np.float32)
     work = workload([str(at) for at in range(240)], vectors, INTENTS, 300, 4)
-    found = Speed.of("side", work, 2.0, [0.001, 0.001, 0.001, 0.005], 2, 0.01)
+    times, disturbed = [*[0.1] * 4, *[0.001] * 100, 7.0], [*[False] * 104, True]
+    watch = Stopwatch(times, disturbed)
+    found = Speed.of("side", work, 2.0, watch, 3, 0.01)
     assert (found.entries, found.p50) == (300, 1.0)
-    assert found.per_s == pytest.approx(500)
-    assert found.p99 > 4.8
-    assert (found.hit_share, found.fill_per_s, found.insert_per_s) == (0.5, 150, 100)
+    assert (found.p99, found.per_s) == (1.0, pytest.approx(1_000))
+    assert found.p99_all > 0.1
+    assert found.disturbed == 1 / 105
+    assert (found.hit_share, found.fill_per_s, found.insert_per_s) == (3 / 105, 150, 100)
+
+
+def test_where_everything_was_disturbed_everything_counts() -> None:
+    vectors = np.eye(240, dtype=np.float32)
+    work = workload([str(at) for at in range(240)], vectors, INTENTS, 300, 4)
+    watch = Stopwatch([*[0.1] * 4, *[0.02] * 200], [*[False] * 4, *[True] * 200])
+    assert Speed.of("side", work, 2.0, watch, 0, 0.01).p50 == 20.0
