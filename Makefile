@@ -65,6 +65,11 @@ format: install
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only -s
+	$(BIN)/python -m tests.benchmarks.cache.embedder
+	$(BIN)/python -m tests.benchmarks.cache.peers
+	$(BIN)/python -m tests.benchmarks.cache.size
+	$(BIN)/python -m tests.benchmarks.cache.crashes --runs 500
+	$(BIN)/python -m tests.benchmarks.cache.sharing
 	$(BIN)/python -m tests.benchmarks.live.barge_in
 	$(BIN)/python -m tests.benchmarks.live.compare
 

@@ -50,13 +50,15 @@ def check_recall(scope: str) -> float:
     from serving.cache.store import CacheStore
     from serving.cache.types import CacheQuery, Outcome
     from serving.language.encoder import load_encoder
+    from serving.language.encoder_backend import with_backend
 
     settings = Settings.load()
     folder = settings.home / "cache"
     store = CacheStore(folder / "cache.sqlite")
     entries, definition = store.entries(scope), store.scopes()[scope]
+    encoder = with_backend(load_encoder(settings.encoder), settings)
     # Stored questions hit by their own words, whatever the rule for others.
-    cache = SemanticCache(folder, load_encoder(settings.encoder), threshold=1.0)
+    cache = SemanticCache(folder, encoder, threshold=1.0)
     found = 0
     for entry in entries:
         query = CacheQuery(entry.question, entry.intent, entry.cacheability, entry.signature)

@@ -2,15 +2,16 @@
 
 from datetime import UTC, datetime
 
-from serving.adapters.dialogue import NO_ADAPTER, dialogue_identity, dialogue_reference
+from serving.adapters.dialogue import NO_ADAPTER, dialogue_reference
 from serving.adapters.kinds import kind_of
 from serving.adapters.manifest import Kind
 from serving.adapters.pin import DEFAULT_NAME
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.versions import AdapterVersion, identity
 from serving.cache.build import BuildReport, build_from_knowledge
+from serving.cache.types import CacheScope
 from serving.call.runtime import Runtime
-from serving.call.scope import scope_for
+from serving.call.scope import ScopeParts, scope_for
 from serving.errors import MissingError
 from serving.settings import Settings
 
@@ -48,16 +49,11 @@ def build_scope(settings: Settings, name: str, ref: str | int, *, actor: str) ->
     Raises:
         MissingError: no such version, or no intent champion beside a dialogue adapter.
     """
-    registry = AdapterRegistry.from_settings(settings)
-    version = registry.get(name, ref)
-    if kind_of(version) == Kind.DIALOGUE:
-        adapter, dialogue = _identity(registry.get(DEFAULT_NAME)), _identity(version)
-    else:
-        adapter, dialogue = _identity(version), _spoken(settings, registry)
+    intent, dialogue = adapters_of(settings, name, ref)
     runtime = Runtime(settings, voice=False)
     return build_from_knowledge(
         settings.home / "cache",
-        scope_for(runtime.scope_parts, adapter, dialogue),
+        scope_between(runtime.scope_parts, intent, dialogue),
         runtime.knowledge,
         runtime.signer,
         runtime.encoder,
@@ -66,13 +62,38 @@ def build_scope(settings: Settings, name: str, ref: str | int, *, actor: str) ->
     )
 
 
+def adapters_of(
+    settings: Settings, name: str, ref: str | int
+) -> tuple[AdapterVersion, AdapterVersion | None]:
+    """The intent adapter and the dialogue adapter of the scope that calls with a version use.
+
+    Returns:
+        The dialogue adapter is None where the language model speaks as it is, or with none promoted yet.
+
+    Raises:
+        MissingError: no such version, or no intent champion beside a dialogue adapter.
+    """
+    registry = AdapterRegistry.from_settings(settings)
+    version = registry.get(name, ref)
+    if kind_of(version) == Kind.DIALOGUE:
+        return registry.get(DEFAULT_NAME), version
+    reference = dialogue_reference(settings)
+    if reference is None:
+        return version, None
+    try:
+        return version, registry.get(reference.name, reference.ref)
+    except MissingError:
+        return version, None
+
+
+def scope_between(parts: ScopeParts, intent: AdapterVersion, dialogue: AdapterVersion | None) -> CacheScope:
+    """The scope of two adapters whose bundles are what was registered.
+
+    Raises:
+        IntegrityError: one of them was altered.
+    """
+    return scope_for(parts, _identity(intent), _identity(dialogue) if dialogue else NO_ADAPTER)
+
+
 def _identity(version: AdapterVersion) -> str:
     return identity(version.name, version.version, version.verify().sha256)
-
-
-def _spoken(settings: Settings, registry: AdapterRegistry) -> str:
-    """The dialogue adapter that servers speak with; none where it was not promoted yet."""
-    try:
-        return dialogue_identity(settings, registry)
-    except MissingError:
-        return NO_ADAPTER

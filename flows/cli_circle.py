@@ -16,6 +16,8 @@ def add_circle_commands(app: typer.Typer) -> None:
     app.command("compare-arms")(compare_arms)
     app.command("export-utterances")(export_utterances)
     app.command("import-reviewed")(import_reviewed)
+    app.command("evict-cache")(evict_cache)
+    app.command("warm-cache")(warm_cache)
 
 
 def watch_drift(
@@ -114,3 +116,45 @@ def import_reviewed(
         from serving.settings import Settings
 
         show("Dataset", import_review(Settings.load(), file, base), as_json=as_json)
+
+
+def evict_cache(
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least accuracy that stays.")] = 0.6,
+    max_entries: Annotated[int | None, typer.Option(min=0, help="Most entries that stay.")] = None,
+    max_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of what callers are answered from that may go.")
+    ] = 0.2,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go; nothing is written.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hear what calls told of the cache's answers; let go of what is wrong, expired, orphaned or too much.
+
+    Exit codes: 0 done, 1 refused because it would take more than --max-fraction, 3 there is no cache.
+    """
+    with entry(as_json=as_json):
+        from flows.evict_cache import evict_cache as run
+
+        show("Eviction", run(threshold, max_entries, max_fraction, dry_run), as_json=as_json)
+
+
+def warm_cache(
+    name: Annotated[str, typer.Option(help="Registered model.")] = "banking-lora",
+    ref: Annotated[
+        str, typer.Option(help="Alias or number of the version whose scope is warmed.")
+    ] = "champion",
+    as_json: AsJson = False,
+) -> None:
+    """Answer what callers ask most for the scope of a version, as `voicebot promote` does before the flip."""
+    with command_errors():
+        from flows.warm_cache import warm_scope
+        from serving.adapters.audit import operator_name
+        from serving.settings import Settings
+        from serving.telemetry.logs import configure_logs
+
+        settings = Settings.load()
+        configure_logs(settings)
+        number = int(ref) if ref.isdecimal() else ref
+        found = warm_scope(settings, name, number, actor=operator_name(settings.operator))
+        show("Warm-up", found, as_json=as_json)

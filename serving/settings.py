@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     """A Kokoro voice pack: float32, 510 x 1 x 256 (.bin or .pt)."""
     encoder: Path | None = None
     """Sentence encoder folder; default: all-MiniLM-L6-v2 inside its wheel."""
+    encoder_backend: Literal["onnx", "torch", "auto"] = "onnx"
+    """What computes the cache's vectors: `onnx`, `torch`, or `auto` (the faster one, measured once in this
+    home). Part of every cache scope and calibration: where caches are shared, name one for all machines."""
     mistral_api_key: SecretStr | None = None
     mistral_server_url: str | None = None
     """Address of a server that speaks Mistral's wire format (without /v1); default: the API."""
@@ -168,6 +171,20 @@ class Settings(BaseSettings):
     """Largest share of wrong answers among those that the cache gives to other words, on pairs of which
     nearly half are near-twins, that may be certified: a calibration for a larger one is not served
     (docs/cache.md)."""
+    cache_url: str = Field(default="", pattern=r"^(https?://[^/\s@]+/?)?$")
+    """Address of a cache service (`cache-manager serve`), such as `http://cache:8090`; default: the cache of
+    this home."""
+    cache_token: SecretStr | None = None
+    """What a cache service and those who ask it both know; needed where it listens for other machines."""
+    cache_shared: bool = False
+    """Share entries, feedback and quarantine with the caches of the tenant's other servers through
+    `redis_url`."""
+    cache_shared_key: SecretStr | None = None
+    """Key that signs what caches tell each other (HMAC); without it everyone who may write to that Redis is
+    believed."""
+    shadow_share: float = Field(default=0.02, ge=0, le=1)
+    """Share of the answers from the cache that the engine is asked for as well, later, to bound how many are
+    wrong; 0 asks none."""
     registry_poll_s: float = Field(default=1.0, gt=0, le=60)
     """How often a running server looks for a promotion, in seconds."""
     adapter_signing_key: SecretStr | None = None

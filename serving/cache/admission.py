@@ -21,7 +21,7 @@ from serving.language.knowledge import Answer, Cacheability, Knowledge
 from serving.tools.money import percent
 from serving.tools.rates import RateRow, RateSheet
 
-_KNOWLEDGE = "knowledge:"
+KNOWLEDGE = "knowledge:"
 """Source of an approved answer, before its id."""
 
 
@@ -139,8 +139,8 @@ class Admission:
 
     def _untrue(self, offer: Offer, best: Answer | None, now: datetime) -> Iterator[tuple[Refusal, str]]:
         """What is stated must be what the bank approved for this question."""
-        if offer.source.startswith(_KNOWLEDGE):
-            named = offer.source.removeprefix(_KNOWLEDGE)
+        if offer.source.startswith(KNOWLEDGE):
+            named = offer.source.removeprefix(KNOWLEDGE)
             if best is None or (best.id, best.text) != (named, offer.answer):
                 told = best.id if best is not None else "no answer"
                 yield Refusal.CONFLICT, f"the knowledge answers this question with {told}"

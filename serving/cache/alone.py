@@ -30,15 +30,12 @@ def open_cache(
     Raises:
         VoicebotError: data or encoder cannot be read.
     """
-    from serving.language.encoder import load_encoder
+    from serving.language.encoder import load_encoder, reference_of
+    from serving.language.encoder_backend import with_backend
 
-    data, key = settings.data, load_pii_key(settings)
-    embedder = embedder or load_encoder(settings.encoder)
-    signer = Signer(
-        load_lexicon(data / "lexicons" / "signature.yaml"),
-        lambda kind, value: keyed_hash(kind, value, key),
-        settings.currency,
-    )
+    data = settings.data
+    embedder = embedder or with_backend(load_encoder(settings.encoder), settings)
+    signer = signer_of(settings)
     admission = Admission(
         load_knowledge(data / "knowledge" / "answers.yaml"),
         signer,
@@ -50,8 +47,19 @@ def open_cache(
         settings.home / "cache",
         embedder,
         admission,
-        rule or choose_rule(settings, signer.lexicon, embedder.fingerprint),
+        rule or choose_rule(settings, signer.lexicon, reference_of(embedder)),
     )
+
+
+def signer_of(settings: Settings) -> Signer:
+    """What makes the signatures of a home.
+
+    Raises:
+        VoicebotError: the lexicon or the key of personal hashes cannot be read.
+    """
+    key = load_pii_key(settings)
+    lexicon = load_lexicon(settings.data / "lexicons" / "signature.yaml")
+    return Signer(lexicon, lambda kind, value: keyed_hash(kind, value, key), settings.currency)
 
 
 def scope_of(cache: LocalCache, tenant: str, locale: str = "en-US") -> CacheScope:

@@ -20,6 +20,8 @@ HARD, SOFT = 1.0, 0.25
 """Weight of somebody who looked at the answer, and of what a caller did next."""
 HALF_LIFE = timedelta(days=30)
 """Age at which an observation weighs half."""
+SHADOW_WINDOW = timedelta(days=90)
+"""Shadow checks older than this say nothing of what is served now."""
 SHADOWS_TO_QUARANTINE = 2
 """Disagreements of the engine, in different calls or turns, that stop an entry until a person has looked.
 

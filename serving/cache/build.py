@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
+from serving.cache.admission import KNOWLEDGE
 from serving.cache.publishing import publish
 from serving.cache.signature import Signer
 from serving.cache.store import CacheStore
@@ -48,7 +49,9 @@ def build_from_knowledge(
     actor: str,
     now: datetime,
 ) -> BuildReport:
-    """Replace a scope by the approved answers of the knowledge and publish a new generation.
+    """Make the approved answers of the knowledge those of a scope, and publish a new generation.
+
+    What else was admitted into the scope stays: the same scope means the same knowledge.
 
     Args:
         folder: `home/cache`.
@@ -72,8 +75,10 @@ def build_from_knowledge(
     found = [
         _entry(question, answer, scope, signer, now) for answer in usable for question in answer.questions
     ]
-    entries = list({entry.id: entry for entry in found}.values())
     store = CacheStore(folder / "cache.sqlite")
+    others = [entry for entry in store.entries(scope.key) if not entry.source.startswith(KNOWLEDGE)]
+    # By id: questions that differ in punctuation alone are one entry, and what is approved wins.
+    entries = list({entry.id: entry for entry in (*others, *found)}.values())
     vectors = embedder.embed([entry.question for entry in entries])
     store.replace_scope(scope, entries, vectors, actor=actor)
     manifest = publish(store, folder)
@@ -117,7 +122,7 @@ def _entry(question: str, answer: Answer, scope: CacheScope, signer: Signer, now
         signature=signer.sign(question),
         answer=answer.text,
         disclosures=answer.disclosures,
-        source=f"knowledge:{answer.id}",
+        source=f"{KNOWLEDGE}{answer.id}",
         created_at=now,
         expires_at=datetime.combine(end, time.max, UTC) if end else None,
     )

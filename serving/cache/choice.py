@@ -24,7 +24,7 @@ def choose_rule(settings: Settings, lexicon: Lexicon, embedder: str) -> HitRule:
     Args:
         settings: `home`, `data`, `cache_threshold` and `cache_alpha` matter.
         lexicon: of the signatures.
-        embedder: fingerprint of the sentence encoder that serves.
+        embedder: reference of the sentence encoder that serves (`reference_of`).
 
     Raises:
         VoicebotError: the weights of the rule cannot be used.

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from serving.cache.store import CacheStore
+from serving.cache.store_reads import EVICTED
 from serving.cache.store_rows import StoredEntry
 from serving.errors import InvalidInputError, RefusedError
 
@@ -148,8 +149,8 @@ def check_fraction(plan: EvictionPlan, max_fraction: float = MAX_FRACTION) -> No
     if plan.fraction > max_fraction:
         causes = ", ".join(f"{len(those)} {cause}" for cause, those in plan.by_cause().items())
         raise RefusedError(
-            f"This would take {plan.fraction:.0%} of what callers are answered from ({causes}); "
-            f"{max_fraction:.0%} is the most.",
+            f"This would take {plan.fraction:.1%} of what callers are answered from ({causes}); "
+            f"{max_fraction:.1%} is the most.",
             advice="Look at it with --dry-run, and raise --max-fraction if it is right.",
         )
 
@@ -163,7 +164,7 @@ def apply(store: CacheStore, plan: EvictionPlan, *, actor: str) -> dict[Cause, i
     for cause, those in plan.by_cause().items():
         if cause is not Cause.ORPHANED:
             ids = [it.entry_id for it in those]
-            removed[cause] = store.remove(ids, actor=actor, why=f"evicted: {cause}")
+            removed[cause] = store.remove(ids, actor=actor, why=f"{EVICTED}{cause}")
     if plan.orphaned:
         removed[Cause.ORPHANED] = store.remove_scopes(sorted(plan.orphaned), actor=actor)
     return removed

@@ -105,7 +105,10 @@ class Follower:
             return
         self._next_look = now + LOOK_EVERY_S
         if self._behind(view) and self._taking_in.acquire(blocking=False):
-            threading.Thread(target=self._take_in, name="cache-follower", daemon=True).start()
+            try:
+                threading.Thread(target=self._take_in, name="cache-follower", daemon=True).start()
+            except RuntimeError:  # no thread to be had: at a later look
+                self._taking_in.release()
 
     def _behind(self, view: View) -> bool:
         stamp, last_seq = self._stamp(), view.last_seq()
@@ -119,7 +122,7 @@ class Follower:
                 with self._opening:
                     if self._opened.get(scope) is found:
                         self._keep(scope, renewed)
-        except (VoicebotError, OSError, MemoryError) as error:
+        except Exception as error:  # lookups go on with what they have
             told = str(error) if isinstance(error, VoicebotError) else type(error).__name__
             logger.warning("the cache's changes could not be taken in: {}", told)
         finally:

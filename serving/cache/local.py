@@ -25,7 +25,7 @@ from serving.cache.store import FILE, CacheStore
 from serving.cache.types import CacheDecision, CacheEntry, CacheQuery, CacheScope, Outcome, exact_key
 from serving.cache.wording import text_fault
 from serving.cache.writer import PUBLISH_AFTER, CacheWriter
-from serving.errors import RefusedError
+from serving.errors import InvalidInputError, RefusedError
 from serving.language.protocols import Embedder
 from serving.telemetry.redaction import contains_personal
 
@@ -105,9 +105,12 @@ class LocalCache:
         """Take an answer for reuse, or refuse it; when this returns an entry, it is on disk.
 
         Raises:
+            InvalidInputError: an expiry without time zone.
             UnavailableError: the store cannot be written now.
             EngineError: the sentence encoder gave no vector.
         """
+        if offer.expires_at is not None and offer.expires_at.tzinfo is None:
+            raise InvalidInputError("The expiry of an offer has no time zone.", advice="Give it in UTC.")
         insertion = self._admitted(offer, scope)
         if insertion.entry is not None:
             insertion = self._stored(insertion.entry, scope, actor)
@@ -115,6 +118,10 @@ class LocalCache:
             with self._counting:
                 self._refusals[insertion.refusal.value] += 1
         return insertion
+
+    def would_insert(self, offer: Offer, scope: CacheScope) -> Insertion:
+        """What would become of an offer; nothing is written or counted."""
+        return self._admitted(offer, scope)
 
     def feedback(self, feedback: Feedback) -> Belief:
         """Count one observation; what is then believed of the entry holds from the next lookup on.
@@ -126,7 +133,11 @@ class LocalCache:
         return self.writer.tell(feedback, now=self.reader.clock.now())
 
     def stats(self) -> CacheStats:
-        """Counts; of an unreadable store those of this process alone."""
+        """Counts.
+
+        Raises:
+            UnavailableError, IntegrityError: the store cannot be read.
+        """
         store = CacheStore(self.folder / FILE, read_only=True)
         there = store.path.exists()
         scopes = store.counts() if there else {}

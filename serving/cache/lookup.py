@@ -117,25 +117,25 @@ class SemanticCache:
     def _search(self, query: CacheQuery, scope: CacheScope, explain: bool) -> CacheDecision:
         if scope.embedder != self.embedder.fingerprint:
             raise EngineError("The scope was built with another sentence encoder.")
+        key = scope.key
         try:
-            found = self._same_words(query, scope)
-            if found is not None:
-                return found
-            if query.cacheability is not Cacheability.SEMANTIC:
-                told = "this intent is answered for the same words only"
-                return CacheDecision(Outcome.MISS, Reason.NO_ENTRY, told)
-            vector = self.embed(query.text)
-            return self._judged(query, scope, vector, explain)
+            found = self._same_words(query, key)
         except FileNotFoundError:
             return CacheDecision(Outcome.MISS, Reason.NO_SCOPE, "there is no cache yet")
+        if found is not None:
+            return found
+        if query.cacheability is not Cacheability.SEMANTIC:
+            told = "this intent is answered for the same words only"
+            return CacheDecision(Outcome.MISS, Reason.NO_ENTRY, told)
+        return self._judged(query, key, self.embed(query.text), explain)
 
-    def _same_words(self, query: CacheQuery, scope: CacheScope) -> CacheDecision | None:
+    def _same_words(self, query: CacheQuery, scope: str) -> CacheDecision | None:
         """What the store says of the very same words; None where others may be near."""
         with self.reader.view() as view:
             self._follower.look(view)
-            stored = view.exact(scope.key, query.intent, exact_key(query.text))
+            stored = view.exact(scope, query.intent, exact_key(query.text))
             if stored is None:
-                if view.holds(scope.key):
+                if view.holds(scope):
                     return None
                 return CacheDecision(Outcome.MISS, Reason.NO_SCOPE, "this scope has not been built")
             doubt = self._nearby.doubt(stored, view)
@@ -146,10 +146,8 @@ class SemanticCache:
             return CacheDecision(Outcome.MISS, *doubt, 1.0, neighbour=entry.id)
         return CacheDecision(Outcome.HIT, Reason.EXACT, "same words", 1.0, entry)
 
-    def _judged(
-        self, query: CacheQuery, scope: CacheScope, vector: Embeddings, explain: bool
-    ) -> CacheDecision:
-        near = self._nearby.in_bucket(scope.key, bucket(query.intent, query.signature), vector)
+    def _judged(self, query: CacheQuery, scope: str, vector: Embeddings, explain: bool) -> CacheDecision:
+        near = self._nearby.in_bucket(scope, bucket(query.intent, query.signature), vector)
         servable = [it.neighbour for it in near if it.doubt is None]
         verdict = self.rule.judge(query, vector, servable)
         doubted = next((it for it in near if it.doubt is not None), None)
@@ -172,10 +170,10 @@ class SemanticCache:
         )
 
     def _set_apart(
-        self, query: CacheQuery, scope: CacheScope, vector: Embeddings, explain: bool
+        self, query: CacheQuery, scope: str, vector: Embeddings, explain: bool
     ) -> CacheDecision | None:
         """The nearest entry that would have answered but for its signature, if there is one."""
-        for near in self._nearby.in_other_buckets(scope.key, None if explain else query.intent, vector):
+        for near in self._nearby.in_other_buckets(scope, None if explain else query.intent, vector):
             entry = near.stored.entry
             if entry.signature == query.signature:
                 continue

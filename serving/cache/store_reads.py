@@ -7,11 +7,23 @@ from datetime import datetime
 
 import numpy as np
 
-from serving.cache.protocol import Feedback
+from serving.cache.protocol import Feedback, Signal
 from serving.cache.store_file import StoreFile
-from serving.cache.store_rows import ENTRY, STORED, TOLD, StoredEntry, entry_of, feedback_of, stored_of
+from serving.cache.store_rows import (
+    ENTRY,
+    STORED,
+    TOLD,
+    StoredEntry,
+    entry_of,
+    feedback_of,
+    moment,
+    stored_of,
+)
 from serving.cache.types import CacheEntry, CacheScope
 from serving.language.protocols import Embeddings
+
+EVICTED = "evicted: "
+"""What the audit says before the cause of an eviction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,12 @@ class StoreReads(StoreFile):
             rows = db.execute("SELECT key, definition FROM scope ORDER BY created_at, key").fetchall()
             return {key: CacheScope(**json.loads(definition)) for key, definition in rows}
 
+    def scopes_since(self) -> dict[str, datetime]:
+        """When each scope was first filled, UTC, by key."""
+        with self.reading() as db:
+            rows = db.execute("SELECT key, created_at FROM scope")
+            return {key: datetime.fromisoformat(at) for key, at in rows}
+
     def counts(self) -> dict[str, int]:
         """Entries of each scope that has any."""
         with self.reading() as db:
@@ -93,6 +111,26 @@ class StoreReads(StoreFile):
                 feedback = feedback_of(row)
                 found.setdefault(feedback.entry_id, []).append(feedback)
         return found
+
+    def evicted(self) -> dict[str, int]:
+        """How many entries ever went for each cause, by the audit."""
+        found: dict[str, int] = {}
+        with self.reading() as db:
+            query = "SELECT action, detail FROM audit WHERE action IN ('remove', 'remove_scopes')"
+            for action, detail in db.execute(query):
+                done = json.loads(detail)
+                why = "orphaned" if action == "remove_scopes" else str(done["why"]).removeprefix(EVICTED)
+                found[why] = found.get(why, 0) + int(done["removed"])
+        return found
+
+    def shadow_checks(self, since: datetime) -> tuple[int, int]:
+        """Shadow checks that agreed and that did not, from a time on; of removed entries as well."""
+        with self.reading() as db:
+            rows = db.execute(
+                "SELECT signal, count(*) FROM feedback WHERE at >= ? GROUP BY signal", (moment(since),)
+            )
+            found = dict(rows.fetchall())
+            return found.get(Signal.SHADOW_AGREES, 0), found.get(Signal.SHADOW_DISAGREES, 0)
 
     def audit_rows(self, limit: int = 50) -> list[AuditRow]:
         """The newest changes, newest first."""

@@ -4,7 +4,8 @@ The rules are those of `serving.cache.belief`; here they meet the file. Telling 
 nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from serving.cache.belief import PRIOR, believe
@@ -41,6 +42,31 @@ def tell(
     belief = _renewed(store, stored, told, now or datetime.now(UTC), actor=feedback.actor, prior=prior)
     store.set_accuracy({belief.entry_id: belief.accuracy}, actor=feedback.actor)
     return belief
+
+
+def as_believed(
+    entries: Sequence[StoredEntry],
+    told: Mapping[str, Sequence[Feedback]],
+    now: datetime,
+    *,
+    prior: float = PRIOR,
+) -> list[StoredEntry]:
+    """Entries with the accuracy that is believed now; nothing is written.
+
+    Args:
+        entries: as the store has them.
+        told: all that was told by entry id (`CacheStore.told`).
+        now: UTC time.
+        prior: accuracy of an entry that nobody told anything of.
+    """
+
+    def renewed(item: StoredEntry) -> StoredEntry:
+        if item.entry.id not in told:
+            return item
+        belief = believe(item.entry.id, told[item.entry.id], now, prior=prior)
+        return replace(item, entry=replace(item.entry, accuracy=belief.accuracy))
+
+    return [renewed(item) for item in entries]
 
 
 def renew_beliefs(

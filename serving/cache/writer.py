@@ -7,6 +7,7 @@ outside it; neither is anything that a caller waits for.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from serving.errors import IntegrityError, VoicebotError
 from serving.language.protocols import Embeddings
 
 PUBLISH_AFTER = 2_000
-"""Rows outside the index from which it is derived anew."""
+"""Rows outside the index from which it is derived anew; of a large cache, a tenth of its rows."""
 HITS_AFTER = 64
 """Hits that are gathered before they are written."""
 
@@ -33,7 +34,7 @@ class CacheWriter:
 
     Args:
         folder: `home/cache`.
-        publish_after: rows outside the index from which it is derived anew; 0 for never.
+        publish_after: least rows outside the index from which it is derived anew; 0 for never.
         steps: told before each step of a change.
     """
 
@@ -44,7 +45,7 @@ class CacheWriter:
         self._store: CacheStore | None = None
         self._guard = threading.Lock()
         self._hits: dict[str, tuple[int, datetime]] = {}
-        self._outside = 0
+        self._outside = self._inside = 0
         self._aside: threading.Thread | None = None
 
     @property
@@ -57,7 +58,8 @@ class CacheWriter:
         with self._guard:
             if self._store is None:
                 store = CacheStore(self._folder / FILE, steps=self._steps)
-                self._outside = store.last_seq() - _published(self._folder)
+                self._inside = _published(self._folder)
+                self._outside = max(0, store.last_seq() - self._inside)
                 self._store = store
             return self._store
 
@@ -66,12 +68,16 @@ class CacheWriter:
     ) -> int:
         """Add entries; what `CacheStore.insert` promises and raises."""
         new = self.store.insert(scope, entries, vectors, actor=actor)
+        self.stored(new)
+        return new
+
+    def stored(self, rows: int) -> None:
+        """Count rows that lie outside the index now, by whomever they were stored."""
         with self._guard:
-            self._outside += new
-            due = 0 < self._publish_after <= self._outside
+            self._outside += rows
+            due = self._is_due()
         if due:
             self._work_aside()
-        return new
 
     def tell(self, feedback: Feedback, *, now: datetime) -> Belief:
         """Count an observation; what `telling.tell` promises and raises."""
@@ -113,11 +119,13 @@ class CacheWriter:
         with self._guard:
             taken, self._outside = self._outside, 0
         try:
-            return publish(store, self._folder, steps=self._steps).generation
+            manifest = publish(store, self._folder, steps=self._steps)
         except VoicebotError:
             with self._guard:
                 self._outside += taken // 2  # not again at the very next entry
             raise
+        self._inside = manifest.last_seq
+        return manifest.generation
 
     def close(self) -> None:
         """Finish what goes on aside, and write the hits; what cannot be written is told to the log."""
@@ -130,13 +138,18 @@ class CacheWriter:
         with self._guard:
             if self._aside is not None and self._aside.is_alive():
                 return
-            self._aside = threading.Thread(target=self._catch_up, name="cache-writer", daemon=True)
-            self._aside.start()
+            aside = threading.Thread(target=self._catch_up, name="cache-writer", daemon=True)
+            with suppress(RuntimeError):  # no thread to be had: at a later entry or hit
+                aside.start()
+                self._aside = aside
 
     def _catch_up(self) -> None:
         self._told_to_the_log(self.flush)
-        if 0 < self._publish_after <= self._outside:
+        if self._is_due():
             self._told_to_the_log(self.publish)
+
+    def _is_due(self) -> bool:
+        return 0 < max(self._publish_after, self._publish_after and self._inside // 10) <= self._outside
 
     @staticmethod
     def _told_to_the_log(work: Callable[[], object]) -> None:

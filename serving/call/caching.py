@@ -2,18 +2,40 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
+from serving.cache.choice import choose_rule
+from serving.cache.lookup import SemanticCache
+from serving.cache.remote import remote_cache
 from serving.cache.types import CacheDecision, CacheEntry, CacheQuery, CacheScope
 from serving.call.generation import request_for
+from serving.call.ports import AskedCache
 from serving.call.record import CacheRecord
 from serving.call.shadow import Hit
 from serving.call.toolbox import Toolbox
 from serving.call.understanding import Understood
+from serving.language.encoder import reference_of
 from serving.language.knowledge import Answer
+from serving.language.lexicon import Lexicon
+from serving.language.protocols import Embedder
+from serving.settings import Settings
+
+
+def open_asked_cache(settings: Settings, embedder: Embedder, lexicon: Lexicon) -> AskedCache:
+    """The cache that calls are answered from: the service of `cache_url`, else the files of this home."""
+    remote = remote_cache(settings)
+    if remote is not None:
+        return remote
+    rule = choose_rule(settings, lexicon, reference_of(embedder))
+    return SemanticCache(settings.home / "cache", embedder, rule=rule)
 
 
 def lookup(box: Toolbox, turn: Understood, scope: CacheScope) -> CacheDecision:
     """Ask the cache about a turn."""
-    query = CacheQuery(
+    return box.cache.lookup(query_of(box, turn), scope)
+
+
+def query_of(box: Toolbox, turn: Understood) -> CacheQuery:
+    """A turn as the cache sees it."""
+    return CacheQuery(
         text=turn.user.text,
         intent=turn.tag.label,
         cacheability=box.knowledge.cacheability(turn.tag.label),
@@ -21,7 +43,6 @@ def lookup(box: Toolbox, turn: Understood, scope: CacheScope) -> CacheDecision:
         context_dependent=turn.points_back,
         personal=turn.personal,
     )
-    return box.cache.lookup(query, scope)
 
 
 def cache_record(decision: CacheDecision) -> CacheRecord:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from serving.cache.types import CacheDecision, CacheQuery, CacheScope
 from serving.call.clock import Laps
 from serving.call.dialogue import DialogueState, HeardTurn, Reply
 from serving.call.patience import Patience
@@ -31,6 +32,26 @@ class Responding(Protocol):
 
     def prompt(self, name: str, attempt: int = 0) -> str:
         """Wording of a fixed phrase."""
+        ...
+
+
+class AskedCache(Protocol):
+    """The cache that calls are answered from: of this home, or a service (`serving.cache.remote`)."""
+
+    def lookup(self, query: CacheQuery, scope: CacheScope) -> CacheDecision:
+        """Decide on one question; never raises."""
+        ...
+
+    def warm(self, scope: CacheScope) -> int:
+        """Get ready for a scope; its number of entries."""
+        ...
+
+    def generation(self) -> int:
+        """Number of the live generation, at once; 0 where it is not known."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files or connections."""
         ...
 
 

@@ -17,13 +17,13 @@ from serving.adapters.live import LiveAdapter, ServedAdapter
 from serving.adapters.live_dialogue import ServedDialogue, live_dialogue
 from serving.adapters.signature import require_signed_dialogue
 from serving.arms.assignment import caller_key
-from serving.cache.choice import choose_rule
-from serving.cache.lookup import SemanticCache
 from serving.cache.signature import RULES, Signer
 from serving.cache.types import CacheScope
 from serving.call.arm_guard import CallArms
 from serving.call.arms import InArm
 from serving.call.book import CallBook
+from serving.call.cache_watch import watch_cache
+from serving.call.caching import open_asked_cache
 from serving.call.clock import Clock, FileClock
 from serving.call.ears import Ears
 from serving.call.faults import fault
@@ -44,10 +44,11 @@ from serving.call.store import CallStore
 from serving.call.toolbox import Banking, Toolbox, check_phrases
 from serving.call.turn_taking import load_turn_taking
 from serving.call.wordings import Wordings
-from serving.errors import InvalidInputError, VoicebotError
+from serving.errors import InvalidInputError
 from serving.language.choice import choose_llm
 from serving.language.embedded import EmbeddedResponder
 from serving.language.encoder import SentenceEncoder, load_encoder, use_one_thread
+from serving.language.encoder_backend import with_backend
 from serving.language.injection import load_injection_guard
 from serving.language.knowledge import load_knowledge
 from serving.language.lexicon import load_lexicon
@@ -108,7 +109,7 @@ class Runtime:
         self.settings = settings
         self.metrics = TurnMetrics()
         self.traces = open_traces(settings.otlp_endpoint)
-        self.encoder: SentenceEncoder = load_encoder(settings.encoder)
+        self.encoder: SentenceEncoder = with_backend(load_encoder(settings.encoder), settings)
         self._key = load_pii_key(settings)
         self.knowledge = load_knowledge(settings.data / "knowledge" / "answers.yaml")
         check_phrases(self.knowledge)
@@ -121,8 +122,8 @@ class Runtime:
         self.signer = Signer(
             lexicon, lambda kind, value: keyed_hash(kind, value, self._key), settings.currency
         )
-        rule = choose_rule(settings, lexicon, self.encoder.fingerprint)
-        self.cache = SemanticCache(settings.home / "cache", self.encoder, rule=rule)
+        cache = self.cache = open_asked_cache(settings, self.encoder, lexicon)
+        self._shadow = watch_cache(settings, cache, self.metrics.cache, self.signer, self.encoder, self._key)
         tools = bank_tools(
             rates, texts, bank_name=settings.bank_name, jurisdiction=settings.jurisdiction, today=today
         )
@@ -154,6 +155,7 @@ class Runtime:
             patience=Patience(llm_limit_s(settings, llm.engine.info)),
             banking=banking,
             guard=load_injection_guard(settings.data / "lexicons" / "injection.yaml"),
+            shadow=self._shadow,
         )
         self._wordings = Wordings(texts, settings, today)
         self._wordings.check(self.knowledge, voice=voice)
@@ -187,16 +189,11 @@ class Runtime:
         """
         self.adapter.start()
         self.dialogue.start()
-        try:
-            warm = self.cache.warm(self.scope(self.adapter.current))
-        except (VoicebotError, OSError, ValueError, RuntimeError) as error:
-            logger.error("the cache cannot be opened, nothing is answered from it: {}", fault("cache", error))
-        else:
-            if not warm:
-                logger.warning(
-                    "the cache holds nothing for {}, so it answers nothing: run `voicebot build-cache`",
-                    self.adapter.current.version,
-                )
+        if not self.cache.warm(self.scope(self.adapter.current)):
+            logger.warning(
+                "the cache holds nothing for {}, so it answers nothing: run `voicebot build-cache`",
+                self.adapter.current.version,
+            )
         self.adapter.current.tagger.tag("warm up")
         self.arms.start()
         self.save_set_aside()
@@ -217,6 +214,8 @@ class Runtime:
     def close(self) -> None:
         """Stop watching for promotions, let running writes finish, close connections; what hangs is left."""
         self._vads.close()
+        self._shadow.close()
+        self.cache.close()
         self.arms.close()
         self.adapter.close()
         self.dialogue.close()

@@ -19,7 +19,6 @@ from queue import Empty, Full, Queue
 
 from loguru import logger
 
-from serving.cache.belief import ShadowTally
 from serving.cache.protocol import Feedback, Signal
 from serving.cache.same_answer import AnswerJudge
 from serving.cache.types import CacheEntry
@@ -73,8 +72,6 @@ class ShadowChecks:
         key: of the hash that chooses them, so that no caller can tell.
         tell: takes the feedback; what it raises costs the feedback.
         counted: told of each result.
-        bounded: told of the tally after each check.
-        tally: checks of earlier processes; asked in the checks' own thread.
     """
 
     def __init__(
@@ -85,17 +82,12 @@ class ShadowChecks:
         key: bytes,
         tell: Callable[[Feedback], object],
         counted: Callable[[ShadowResult], object] = lambda _result: None,
-        bounded: Callable[[ShadowTally], object] = lambda _tally: None,
-        tally: Callable[[], ShadowTally] = ShadowTally,
     ) -> None:
         self._judge = judge
         self._share = share
         self._key = key
         self._tell = tell
         self._counted = counted
-        self._bounded = bounded
-        self._earlier = tally
-        self._tally: ShadowTally | None = None
         self._hits: Queue[Hit | None] = Queue(QUEUE)
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -167,12 +159,6 @@ class ShadowChecks:
                 self._thread = thread
 
     def _run(self) -> None:
-        try:
-            tally = self._earlier()
-        except Exception as error:  # what earlier processes found is not to be had now
-            logger.warning("earlier shadow checks are not counted: {}", fault("shadow", error))
-            tally = ShadowTally()
-        self._bounded(tally)
         while (hit := self._hits.get()) is not None:
             try:
                 result = self._check(hit)
@@ -180,9 +166,6 @@ class ShadowChecks:
                 logger.warning("a shadow check failed: {}", fault("shadow", error))
                 result = ShadowResult.FAILED
             self._counted(result)
-            if result in {ShadowResult.AGREES, ShadowResult.DISAGREES}:
-                tally = tally.with_check(agrees=result is ShadowResult.AGREES)
-                self._bounded(tally)
 
     def _check(self, hit: Hit) -> ShadowResult:
         text = self._ask(hit)

@@ -6,9 +6,9 @@ from datetime import date
 from pathlib import Path
 from string import Formatter
 
-from serving.cache.lookup import SemanticCache
 from serving.cache.signature import Signer
 from serving.call.patience import Patience
+from serving.call.ports import AskedCache
 from serving.call.shadow import ShadowChecks
 from serving.errors import InvalidInputError
 from serving.language.embedded import PHRASES as ENGINE_PHRASES
@@ -65,7 +65,7 @@ class Toolbox:
 
     knowledge: Knowledge
     signer: Signer
-    cache: SemanticCache
+    cache: AskedCache
     llm: Llm
     fallback: Llm
     executor: ToolExecutor

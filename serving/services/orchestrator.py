@@ -15,13 +15,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, FastAPI, Response
 from loguru import logger
 from pydantic import BaseModel, Field
 
 from serving.adapters.live_arms import Standing
+from serving.cache.remote import RemoteCache
 from serving.call.faults import fault
 from serving.call.line import MOST_TYPED, Line
 from serving.call.live_background import BackgroundState
@@ -31,10 +30,10 @@ from serving.call.retention import try_to_expire
 from serving.call.runtime import Runtime
 from serving.call.scheduler import AsyncScheduler, favour_the_loop, freeze_what_is_loaded
 from serving.call.warming import warm_voice
-from serving.errors import Category, InvalidInputError, VoicebotError
 from serving.language.vllm_llm import VllmLlm
 from serving.plain import plain
 from serving.services.draining import DrainingServer, uvicorn_config
+from serving.services.explained import add_error_answers
 from serving.services.headers import SecurityHeaders
 from serving.services.health import Health, Threads, add_health_routes
 from serving.services.known_hosts import KnownHosts
@@ -45,7 +44,7 @@ from serving.services.live_server import add_live_routes
 from serving.services.monitoring import monitoring
 from serving.services.open_calls import OpenCalls
 from serving.services.reachability import Reachability
-from serving.services.sharing import open_idempotency_store, open_live_state, redis_url
+from serving.services.sharing import open_idempotency_store, open_live_state, redis_url, sharing_its_cache
 from serving.services.stopping import stopped_by_sigterm
 from serving.telemetry.loop_lag import watch_loop
 from serving.telemetry.metrics import CONTENT_TYPE
@@ -58,14 +57,6 @@ _LAST_ROUND_S = 5.0
 """For housekeeping that is at work when the server stops, seconds."""
 _ROUNDS_TO_SWEEP = 120
 """Housekeeping's rounds from one search for lost calls to the next: an hour."""
-_STATUS = {
-    Category.INVALID_INPUT: 422,
-    Category.REFUSED: 409,
-    Category.MISSING: 404,
-    Category.UNAVAILABLE: 503,
-    Category.INTEGRITY: 500,
-    Category.ENGINE: 502,
-}
 
 
 class Opening(BaseModel):
@@ -115,15 +106,7 @@ def create_app(
     app.add_middleware(KnownHosts, options=options)
     app.add_middleware(SecurityHeaders)
 
-    @app.exception_handler(VoicebotError)
-    async def explain(_request: Request, error: VoicebotError) -> JSONResponse:
-        return _explained(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def explain_request(_request: Request, error: RequestValidationError) -> JSONResponse:
-        # What was sent is not repeated: it may be personal, and it may be what no answer can hold.
-        said = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}." for item in error.errors()]
-        return _explained(InvalidInputError(" ".join(said), advice="docs/operations.md shows what is sent."))
+    add_error_answers(app)
 
     health = Health(runtime, calls, live, reachable, threads, standing)
     runtime.metrics.hung_work.set_function(lambda: health.hung)
@@ -159,11 +142,6 @@ def _add_typed_calls(app: FastAPI, runtime: Runtime, calls: OpenCalls) -> None:
         return {"call": plain(calls.hang_up(call_id))}
 
 
-def _explained(error: VoicebotError) -> JSONResponse:
-    body = {"error": error.message, "advice": error.advice, "category": error.category.value}
-    return JSONResponse(body, status_code=_STATUS[error.category])
-
-
 def serve(settings: "Settings", listening: Callable[[str], None] = lambda _url: None) -> None:
     """Run the server until it is stopped: live calls may come to their end, typed ones are ended.
 
@@ -180,6 +158,7 @@ def serve(settings: "Settings", listening: Callable[[str], None] = lambda _url: 
         bound(settings.host, settings.port) as listener,
         contextlib.closing(BackgroundState(open_live_state(settings))) as state,
         Runtime(settings, voice=True, writes=open_idempotency_store(settings)) as runtime,
+        sharing_its_cache(settings, runtime.encoder),
         Reachability(_dependencies(settings, runtime, state)) as reach,
         contextlib.closing(WorkPools(options.max_calls)) as pools,
     ):
@@ -232,6 +211,8 @@ def _dependencies(
     checks = {"database": runtime.records.check}
     if redis_url(settings):
         checks["redis"] = state.check
+    if isinstance(runtime.cache, RemoteCache):
+        checks["cache_service"] = runtime.cache.check
     if isinstance(runtime.box.llm, VllmLlm):
         checks["vllm"] = runtime.box.llm.server.check
     return checks

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from serving.telemetry.attributes import CHAMPION, NONE, OTHER, engine_of, failed_parts, word
+from serving.telemetry.cache_metrics import CacheMetrics
 
 if TYPE_CHECKING:
     from serving.call.record import CallRecord, TurnRecord
@@ -36,6 +37,7 @@ class TurnMetrics:
         registry: all metrics of this server.
         active_calls: calls in progress; set by whoever admits them.
         hung_work: work of live calls, and tools, given up and still in a thread; asked of the threads.
+        cache: of the cache's governance; lookups are counted with their turns.
         record_failures: writes of records that failed.
         loop_lag: see `serving.telemetry.loop_lag`.
     """
@@ -108,6 +110,7 @@ class TurnMetrics:
             "Work of live calls that was given up and still occupies a thread.",
             registry=self.registry,
         )
+        self.cache = CacheMetrics(self.registry)
         self.loop_lag = self._histogram(
             "event_loop_lag_seconds", "How late the event loop wakes who sleeps on it.", _LAG_SECONDS
         )

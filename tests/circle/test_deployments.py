@@ -158,6 +158,7 @@ def test_the_schedules_of_prefect_yaml_are_active(deployments: dict[str, dict[st
     assert crons == {
         "train-adapter/nightly": "0 2 * * *",
         "build-cache-index/daily": "0 4 * * *",
+        "evict-cache/daily": "30 4 * * *",
         "evaluate-speech/weekly": "0 5 * * 0",
         "report-kpis/daily": "30 6 * * *",
         "report-arms/daily": "45 6 * * *",

@@ -1,47 +1,18 @@
-"""The peer's environment: made on first use under `var/bench`, from a pinned list of its own.
+"""Pipecat's environment, from a pinned list of its own: it needs other versions than requirements.lock."""
 
-Pipecat needs other versions than requirements.lock, so it never meets our environment. What is missing (a
-network, the package) is a reason to say so and to measure our side alone, never an error.
-"""
-
-import hashlib
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.benchmarks.peer_environment import ROOT, NoPeerError, peer_environment
+
+__all__ = ["ROOT", "NoPeerError", "peer_python"]
 REQUIREMENTS = Path(__file__).with_name("pipecat-requirements.txt")
 FOLDER = ROOT / "var" / "bench" / "pipecat"
 
 
-class NoPeerError(Exception):
-    """The peer cannot be had here; the message says why."""
-
-
 def peer_python(folder: Path = FOLDER) -> Path:
-    """The interpreter of the peer's environment, which is made where it is missing or of other versions.
+    """The interpreter that has Pipecat.
 
     Raises:
-        NoPeerError: it could not be made.
+        NoPeerError: its environment could not be made.
     """
-    python = folder / "bin" / "python"
-    stamp = folder / ".installed"
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-        return python
-    _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "--no-deps", "-r", str(REQUIREMENTS)])
-    heavy = [name for name in ("torch", "triton") if list(folder.glob(f"lib/*/site-packages/{name}"))]
-    if heavy:
-        raise NoPeerError(f"The list of the peer's packages brought {heavy[0]}, which it does not need.")
-    stamp.write_text(wanted, encoding="utf-8")
-    return python
-
-
-def _run(command: list[str]) -> None:
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=900)
-    except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", "") or error).strip().splitlines()
-        raise NoPeerError(f"Pipecat's environment cannot be made: {said[-1] if said else error}") from error
+    return peer_environment("Pipecat", REQUIREMENTS, folder)

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -24,7 +26,7 @@ from serving.cache import (
     scope_of,
 )
 from serving.cache.compliance import Wordings
-from serving.errors import MissingError, UnavailableError
+from serving.errors import InvalidInputError, MissingError, UnavailableError
 from serving.language.injection import load_injection_guard
 from serving.language.knowledge import Answer, Cacheability, Knowledge
 from serving.settings import Settings
@@ -112,6 +114,10 @@ class TestInsert:
         assert cache.stats().refusals == {refusal: 1}
         assert cache.stats().entries == 0
         assert asked(cache)[0] is Outcome.MISS
+
+    def test_an_expiry_without_a_time_zone_is_no_time(self, cache: LocalCache) -> None:
+        with pytest.raises(InvalidInputError, match="time zone"):
+            cache.insert(replace(OFFER, expires_at=NOON.replace(tzinfo=None)), SCOPE, actor="test")
 
     def test_other_words_for_the_same_question_do_not_take_its_place(self, cache: LocalCache) -> None:
         cache.insert(OFFER, SCOPE, actor="test")
@@ -216,6 +222,23 @@ class TestHits:
         assert stored.hits == 2
 
 
+def test_where_no_thread_is_to_be_had_lookups_and_inserts_go_on(
+    cache: LocalCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    for letter in "abcdefgh":
+        question = f"What does wire transfer number {letter} cost?"
+        assert cache.insert(replace(OFFER, question=question), SCOPE, actor="test").entry
+    for _ in range(70):
+        assert asked(cache, "So what does wire transfer number g cost?")[0] is Outcome.HIT
+    monkeypatch.undo()
+    cache.close()
+    assert sum(it.hits for it in cache.writer.store.stored()) == 70
+
+
 class TestAlone:
     def test_every_public_name_is_there_and_no_other(self) -> None:
         for name in serving.cache.__all__:
@@ -235,9 +258,16 @@ class TestAlone:
         lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
         assert 8 <= len([line for line in lines if line]) <= 11
         monkeypatch.setattr("serving.language.encoder.load_encoder", lambda _: WordEmbedder())
+        monkeypatch.setattr("serving.language.encoder_backend.with_backend", lambda encoder, _: encoder)
         monkeypatch.chdir(tmp_path)
         exec("\n".join(lines), {})  # the example is what is tested
         assert capsys.readouterr().out.startswith("hit exact CacheEntry(")
+
+    def test_the_ten_lines_are_those_of_the_documentation(self) -> None:
+        page = (Path(__file__).parents[3] / "docs" / "cache.md").read_text()
+        shown = page.partition("```python\n")[2].partition("```")[0]
+        told = textwrap.dedent((serving.cache.__doc__ or "").partition("\n\n")[2].partition("\n\nNames")[0])
+        assert shown.strip() == told.strip()
 
     def test_a_cache_of_the_projects_own_data_refuses_what_the_bank_did_not_approve(
         self, tmp_path: Path

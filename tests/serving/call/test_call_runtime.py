@@ -1,6 +1,7 @@
 """A server's start: what earlier processes left, a cold cache, and the bank's day."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,10 +10,12 @@ from types import SimpleNamespace
 import pytest
 from loguru import logger
 
+from serving.cache.alone import open_cache
 from serving.cache.build import build_from_knowledge
 from serving.call import runtime as module
 from serving.call.machine import Ending
 from serving.call.ports import Engines
+from serving.call.record import Decision
 from serving.call.runtime import LOST_AFTER, Runtime
 from serving.errors import EngineError
 from serving.language.encoder import SentenceEncoder
@@ -20,7 +23,8 @@ from serving.language.mistral_api import MistralLlm
 from serving.language.protocols import Closing
 from serving.language.vllm_llm import VllmLlm
 from serving.settings import Settings
-from tests.serving.call.phone import Bank, HummingTts, KeywordTagger, LoudnessVad, ToldStt, typed
+from tests.serving.cache.worlds import served
+from tests.serving.call.phone import Bank, HummingTts, KeywordTagger, LinesCaller, LoudnessVad, ToldStt, typed
 from tests.serving.transports.loopback import until
 
 
@@ -146,3 +150,29 @@ def test_live_calls_hear_with_detectors_that_were_loaded_before_they_began(
     monkeypatch.setattr(module, "SileroVad", load)
     monkeypatch.setattr(stopped._vads, "_make", load)
     assert len({id(ears) for ears in [stopped.ears() for _ in range(6)]}) == 6
+
+
+def test_calls_are_answered_from_a_cache_service_and_go_on_when_it_is_gone(
+    stopped: Runtime, settings: Settings, tmp_path: Path
+) -> None:
+    with closing(open_cache(Settings(home=tmp_path / "service"), embedder=stopped.encoder)) as cache:
+        scope = stopped.scope(stopped.adapter.current)
+        build_from_knowledge(
+            cache.folder, scope, stopped.knowledge, stopped.signer, stopped.encoder,
+            actor="test", now=datetime.now(UTC),
+        )  # fmt: skip
+        with ExitStack() as service:
+            url = service.enter_context(served(cache, ""))
+            with Runtime(settings.model_copy(update={"cache_url": url}), voice=False) as far:
+                assert far.cache.generation() == 1
+                assert _decisions(far) == [Decision.CACHE_HIT]
+                assert cache.stats().lookups == {"hit:exact": 1}
+                assert not (settings.home / "cache").exists()
+                service.close()
+                assert _decisions(far) == [Decision.ANSWER]
+
+
+def _decisions(runtime: Runtime) -> list[Decision]:
+    session = runtime.open_call("text", typed=True)
+    record = session.run(LinesCaller(typed("Can I pay off my loan early?")))
+    return [turn.decision for turn in record.turns if turn.intent == "loan_early_repayment"]

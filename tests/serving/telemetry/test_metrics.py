@@ -15,7 +15,7 @@ from tests.serving.telemetry.records import CALL_ID, a_call, a_turn, generated_c
 
 LABELS = {
     *("arm", "adapter", "stt", "engine", "decision", "stage", "outcome", "reason", "tool", "ok", "kind"),
-    *("transport", "ending", "le"),
+    *("transport", "ending", "result", "le"),
 }
 
 

@@ -1,0 +1,77 @@
+"""A server's watch over its cache: shadow checks that tell the store, and metrics that read it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from loguru import logger
+
+from serving.cache.belief import SHADOW_WINDOW, ShadowTally
+from serving.cache.protocol import Feedback
+from serving.cache.remote import RemoteCache
+from serving.cache.same_answer import AnswerJudge
+from serving.cache.signature import Signer
+from serving.cache.store import FILE, CacheStore
+from serving.cache.telling import tell
+from serving.call.faults import fault
+from serving.call.ports import AskedCache
+from serving.call.shadow import ShadowChecks
+from serving.language.protocols import Embedder
+from serving.settings import Settings
+from serving.telemetry.cache_metrics import CacheCounts, CacheMetrics
+
+
+def watch_cache(
+    settings: Settings,
+    cache: AskedCache,
+    metrics: CacheMetrics,
+    signer: Signer,
+    embedder: Embedder,
+    key: bytes,
+) -> ShadowChecks:
+    """Have a server's metrics read its cache, and some of its hits checked (setting `shadow_share`).
+
+    Args:
+        settings: where the cache is; it need not be there.
+        cache: what answers; a service is told by its client, and counts for itself.
+        metrics: the server's.
+        signer: knows values and facets of answers.
+        embedder: for the similarity of answers.
+        key: of the hash that chooses hits.
+
+    Returns:
+        The checks, to be closed.
+    """
+    remote = cache if isinstance(cache, RemoteCache) else None
+    path = settings.home / "cache" / FILE
+    if remote is None:
+        metrics.watch(lambda: _counts(path))
+    return ShadowChecks(
+        AnswerJudge(signer, embedder),
+        share=settings.shadow_share,
+        key=key,
+        tell=lambda feedback: _tell(path, feedback) if remote is None else remote.feedback(feedback),
+        counted=lambda result: metrics.shadow_checked(result.value),
+    )
+
+
+def _tell(path: Path, feedback: Feedback) -> None:
+    tell(CacheStore(path), feedback)
+
+
+def _counts(path: Path) -> CacheCounts | None:
+    if not path.exists():
+        return None
+    try:
+        store = CacheStore(path, read_only=True)
+        agreed, disagreed = store.shadow_checks(datetime.now(UTC) - SHADOW_WINDOW)
+        tally = ShadowTally(agreed + disagreed, disagreed)
+        return CacheCounts(
+            entries=sum(store.counts().values()),
+            quarantined=store.quarantined(),
+            shadow_checks=tally.checks,
+            false_hits_upper_bound=tally.upper_bound(),
+            evictions=store.evicted(),
+        )
+    except Exception as error:  # a scrape must go on
+        logger.warning("the cache's counts cannot be read: {}", fault("cache", error))
+        return None
