@@ -38,7 +38,7 @@ def in_the_other_split(rows: Rows) -> Rows:
 def test_the_projects_own_data_is_sound(data_dir: Path) -> None:
     found = data_report(data_dir)
     assert found.problems == ()
-    assert found.counts["cache pairs"] == 462
+    assert found.counts["cache pairs"] == 3_088
     assert found.counts["call scripts"] >= 6
 
 
@@ -53,7 +53,7 @@ def test_the_projects_own_data_is_sound(data_dir: Path) -> None:
         (lambda rows: changed(rows, 0, same=False), "paraphrase-001 says same: False"),
         (lambda rows: changed(rows, 3, intent="no_such_intent"), "unknown intent 'no_such_intent'"),
         (lambda rows: without(rows, "intent"), "line 1: KeyError('intent')"),
-        (lambda rows: rows[:100], "at least 300 are needed"),
+        (lambda rows: rows[:100], "at least 1500 are needed"),
     ],
 )
 def test_a_broken_cache_pair_is_named(data: Path, change: Callable[[Rows], Rows], said: str) -> None:

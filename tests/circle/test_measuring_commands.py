@@ -43,7 +43,7 @@ def csv_file(path: Path, texts: int) -> str:
 def test_cache_pairs_names_every_near_twin_that_would_get_a_wrong_answer(circle: Circle) -> None:
     found = document(voicebot("cache-pairs", "--threshold", "0.65", "--json"))
     assert found["threshold"] == 0.65
-    assert {row["split"] for row in found["splits"]} == {"train", "test"}
+    assert {row["split"] for row in found["splits"]} == {"train", "calibration", "test"}
     counted = sum(round(row["wrong"]["estimate"] * row["wrong"]["items"]) for row in found["splits"])
     assert len(found["wrong"]) == counted
     assert all(outcome["served"] and not outcome["pair"]["same"] for outcome in found["wrong"])

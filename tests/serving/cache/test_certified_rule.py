@@ -13,7 +13,7 @@ from serving.cache.calibration import Calibration, Certificate, load_calibration
 from serving.cache.choice import choose_rule, project_scorer
 from serving.cache.comparison import FEATURES
 from serving.cache.evidence import load_concepts, read_evidence, stem
-from serving.cache.protocol import Neighbour
+from serving.cache.protocol import HitRule, Neighbour, Verdict
 from serving.cache.rule import CertifiedRule, CosineRule, weigh
 from serving.cache.scorer import EvidenceScorer, agreed, load_scorer
 from serving.cache.signature import RULES
@@ -145,7 +145,7 @@ class TestReading:
 
 
 class TestJudging:
-    def judge(self, question: str, *neighbours: Neighbour, rule: CertifiedRule | None = None):
+    def judge(self, question: str, *neighbours: Neighbour, rule: CertifiedRule | None = None) -> Verdict:
         return (rule or CertifiedRule(SCORER, certified())).judge(ask(question), VECTOR, neighbours)
 
     def test_without_neighbours_there_is_no_entry(self) -> None:
@@ -249,7 +249,7 @@ class TestFiles:
 
 
 class TestChoice:
-    def rule(self, home: Path, **changes: object):
+    def rule(self, home: Path, **changes: object) -> HitRule:
         settings = Settings(home=home, **changes)  # type: ignore[arg-type]  # fields by name
         return choose_rule(settings, SIGNER.lexicon, EMBEDDER)
 
