@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.cache_pairs import CachePair, PairReport, PairRule, load_pairs, measure_pairs
 from evaluation.statistics import Interval
+from serving.cache.choice import choose_rule
 from serving.cache.rule import CertifiedRule, weigh
 from serving.cli.console import print_json, print_table
 from serving.plain import plain
@@ -25,11 +26,12 @@ def report_pairs(settings: Settings, threshold: float | None, *, as_json: bool) 
         InvalidInputError: a file of the data cannot be used, or the threshold is no cosine.
     """
     from serving.call.runtime import Runtime
+    from serving.language.encoder import reference_of
 
     pairs = load_pairs(settings.data / "cache_pairs" / "pairs.jsonl")
     runtime = Runtime(settings, voice=False)
     try:
-        rule = runtime.cache.rule
+        rule = choose_rule(settings, runtime.signer.lexicon, reference_of(runtime.encoder))
         certified = rule if threshold is None and isinstance(rule, CertifiedRule) else None
         least = _cosine(settings, threshold)
         parts = (pairs, runtime.signer, runtime.encoder, runtime.knowledge, least)
