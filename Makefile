@@ -69,6 +69,7 @@ bench: install
 	$(BIN)/python -m tests.benchmarks.cache.peers
 	$(BIN)/python -m tests.benchmarks.cache.size
 	$(BIN)/python -m tests.benchmarks.cache.crashes --runs 500
+	$(BIN)/python -m tests.benchmarks.cache.sharing
 	$(BIN)/python -m tests.benchmarks.live.barge_in
 	$(BIN)/python -m tests.benchmarks.live.compare
 

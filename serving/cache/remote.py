@@ -120,6 +120,12 @@ class RemoteCache:
             refusals = Counter(stats.refusals) + self._refused
         return replace(stats, lookups=dict(lookups), refusals=dict(refusals))
 
+    def check(self) -> None:
+        """Raise `UnavailableError` where the service does not answer, or says that it is not ready."""
+        status, _ = self._sent("GET", "/readyz", self._write_s, b"")
+        if status != 200:
+            raise UnavailableError(f"The cache service at {self._url} is not ready ({status}).")
+
     def warm(self, scope: CacheScope) -> int:
         """Connect ahead of the first question; how many entries the scope has, 0 where nobody says."""
         try:

@@ -20,6 +20,7 @@ from loguru import logger
 from pydantic import BaseModel, Field
 
 from serving.adapters.live_arms import Standing
+from serving.cache.remote import RemoteCache
 from serving.call.faults import fault
 from serving.call.line import MOST_TYPED, Line
 from serving.call.live_background import BackgroundState
@@ -210,6 +211,8 @@ def _dependencies(
     checks = {"database": runtime.records.check}
     if redis_url(settings):
         checks["redis"] = state.check
+    if isinstance(runtime.cache, RemoteCache):
+        checks["cache_service"] = runtime.cache.check
     if isinstance(runtime.box.llm, VllmLlm):
         checks["vllm"] = runtime.box.llm.server.check
     return checks

@@ -258,6 +258,7 @@ class TestAlone:
         lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
         assert 8 <= len([line for line in lines if line]) <= 11
         monkeypatch.setattr("serving.language.encoder.load_encoder", lambda _: WordEmbedder())
+        monkeypatch.setattr("serving.language.encoder_backend.with_backend", lambda encoder, _: encoder)
         monkeypatch.chdir(tmp_path)
         exec("\n".join(lines), {})  # the example is what is tested
         assert capsys.readouterr().out.startswith("hit exact CacheEntry(")

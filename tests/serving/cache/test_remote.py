@@ -211,6 +211,20 @@ def test_a_warm_client_knows_how_much_there_is(tmp_path: Path) -> None:
         assert client.warm(SCOPE) == 1
 
 
+def test_whether_the_service_is_ready_can_be_asked_at_any_time(tmp_path: Path) -> None:
+    with local(tmp_path, SetClock()) as cache:
+        with served(cache) as url, remote(url, "another") as client:
+            client.check()  # needs no token
+        with pytest.raises(UnavailableError):
+            client.check()
+        with (
+            served(cache, closing=lambda: True) as url,
+            remote(url) as client,
+            pytest.raises(UnavailableError, match="503"),
+        ):
+            client.check()
+
+
 @pytest.mark.parametrize("url", ["", "cache:8090", "ftp://cache", "file:///etc/passwd"])
 def test_what_is_no_address_is_refused_at_once(url: str) -> None:
     with pytest.raises(InvalidInputError):

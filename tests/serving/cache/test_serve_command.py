@@ -55,7 +55,7 @@ def test_two_services_share_what_their_callers_learn_and_stop_when_told(
 ) -> None:
     shared = {
         "cache_shared": "true", "cache_shared_key": "k", "redis_url": redis_server.url,
-        "tenant": namespace, "cache_token": "t",
+        "tenant": namespace, "cache_token": "t", "encoder_backend": "torch",  # that of `encoder` here
     }  # fmt: skip
     with (
         service(home, **shared) as (one, process),

@@ -13,7 +13,9 @@ from serving.cache.types import CacheScope
 from serving.language.protocols import Embeddings
 from serving.services.cache_changes import place
 from serving.services.cache_news import Content, News, Standing
+from tests.serving.cache.conformance import SetClock
 from tests.serving.cache.replicas import OFFER, QUESTIONS, Replica, whisper
+from tests.serving.cache.worlds import shared
 from tests.serving.cache_world import INTENT, SCOPE, SIGNER, WordEmbedder
 from tests.serving.sessions.servers import RedisServer
 from tests.serving.sessions.states import eventually
@@ -339,3 +341,18 @@ def test_with_other_rules_everything_is_judged_again(make: Make) -> None:
     there.stop()
     new = make("b", rules="other rules")
     eventually(lambda: new.holds(id_), within_s=3)
+
+
+def test_a_replica_derives_its_index_anew_from_what_others_tell(
+    tmp_path: Path, redis_server: RedisServer, namespace: str
+) -> None:
+    clock, url = SetClock(), redis_server.url
+    with (
+        shared(tmp_path / "a", clock, url, namespace) as here,
+        shared(tmp_path / "b", clock, url, namespace, publish_after=30) as there,
+    ):
+        here.create_scope(SCOPE, actor="test")
+        for question in QUESTIONS[:40]:
+            assert here.insert(replace(OFFER, question=question), SCOPE, actor="test").entry is not None
+        eventually(lambda: there.generation() > 0, within_s=5)
+        assert here.generation() == 0

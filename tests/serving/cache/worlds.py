@@ -33,17 +33,21 @@ def embedder() -> WordEmbedder:
 
 
 @contextmanager
-def local(folder: Path, clock: SetClock) -> Iterator[LocalCache]:
-    with contextlib.closing(LocalCache(folder, embedder(), door(), CosineRule(0.75), now=clock)) as cache:
+def local(folder: Path, clock: SetClock, publish_after: int = 2_000) -> Iterator[LocalCache]:
+    rule = CosineRule(0.75)
+    cache = LocalCache(folder, embedder(), door(), rule, now=clock, publish_after=publish_after)
+    with contextlib.closing(cache):
         yield cache
 
 
 @contextmanager
-def shared(folder: Path, clock: SetClock, url: str, namespace: str) -> Iterator[LocalCache]:
+def shared(
+    folder: Path, clock: SetClock, url: str, namespace: str, publish_after: int = 2_000
+) -> Iterator[LocalCache]:
     """A cache of its own folder that tells others through Redis."""
     seal = Seal(b"a key of the tests", namespace)
     stream = CacheStream(RedisLink(url, namespace=namespace, timeout_s=2.0), seal)
-    with local(folder, clock) as cache:
+    with local(folder, clock, publish_after) as cache:
         merger = Merger(cache.writer.store, door(), embedder(), clock)
         with CacheSharing(cache.writer.store, stream, merger, seal, stored=cache.writer.stored):
             yield cache
