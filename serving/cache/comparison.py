@@ -86,6 +86,8 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
     best_stored = [max(column, default=0.0) for column in zip(*alike, strict=True)] or [0.0] * len(
         stored.units
     )
+    best_asked = _found_as_words(asked.units, best_asked, stored)
+    best_stored = _found_as_words(stored.units, best_stored, asked)
     missing_asked = _missing(asked.units, best_asked, words)
     missing_stored = _missing(stored.units, best_stored, words)
     worst_asked, worst_stored = max(missing_asked, default=0.0), max(missing_stored, default=0.0)
@@ -166,6 +168,14 @@ def _leads(asked: Evidence, stored: Evidence) -> float:
     if not mine or not theirs or mine & theirs:
         return 0.0
     return 1.0 if not mine & stored.focus and not theirs & asked.focus else 0.5
+
+
+def _found_as_words(units: Sequence[Unit], best: Sequence[float], other: Evidence) -> list[float]:
+    """A phrase whose words stand apart in the other question ("pay off it", "pay it off") is there too."""
+    return [
+        1.0 if unit.stems and unit.stems <= other.stems else found
+        for unit, found in zip(units, best, strict=True)
+    ]
 
 
 def _missing(units: Sequence[Unit], best: Sequence[float], words: WordWeights) -> list[float]:

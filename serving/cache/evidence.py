@@ -53,12 +53,14 @@ class Unit:
         key: the ideas it stands for, or the stemmed word itself.
         ideas: empty for a word that the lexicon does not know.
         words: as they were said.
+        stems: of those of its words that carry something by themselves, or else of all.
         at: its place in the question.
     """
 
     key: str
     ideas: frozenset[str]
     words: tuple[str, ...]
+    stems: frozenset[str]
     at: int
 
 
@@ -101,13 +103,17 @@ def read_evidence(text: str, concepts: Concepts, lexicon: Lexicon) -> Evidence:
     for span in match_spans(tokens, concepts.ideas):
         inside.update(range(span.first, span.last))
         ideas, said = frozenset(span.value.split(_BETWEEN)), tuple(plain_tokens[span.first : span.last])
-        units.setdefault(span.value, Unit(span.value, ideas, said, span.first))
+        bare = frozenset(tokens[span.first : span.last])
+        bare = bare - concepts.plain or bare
+        units.setdefault(span.value, Unit(span.value, ideas, said, bare, span.first))
     for span in match_spans(tokens, concepts.split_ideas):
-        units.setdefault(span.value, Unit(span.value, frozenset(span.value.split(_BETWEEN)), (), span.first))
+        units.setdefault(
+            span.value, Unit(span.value, frozenset(span.value.split(_BETWEEN)), (), frozenset(), span.first)
+        )
     for at, token in enumerate(tokens):
         if at not in inside and token not in concepts.plain and not token[0].isdigit():
             kind = light if token in concepts.light else units
-            kind.setdefault(token, Unit(token, frozenset(), (plain_tokens[at],), at))
+            kind.setdefault(token, Unit(token, frozenset(), (plain_tokens[at],), frozenset((token,)), at))
     focus = _all(tokens, concepts.focus)
     values = {
         f"{facet}:{value}"
