@@ -27,7 +27,6 @@ def report_pairs(settings: Settings, threshold: float | None, *, as_json: bool) 
         InvalidInputError: a file of the data cannot be used, or the threshold is no cosine.
     """
     from serving.call.runtime import Runtime
-    from serving.language.encoder import reference_of
 
     pairs = load_pairs(settings.data / "cache_pairs" / "pairs.jsonl")
     runtime = Runtime(settings, voice=False)
