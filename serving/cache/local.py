@@ -147,6 +147,11 @@ class LocalCache:
         generation = self.generation()
         return CacheStats(generation, sum(scopes.values()), quarantined, scopes, lookups, refusals)
 
+    def refusals(self) -> dict[str, int]:
+        """Refusal → offers that were not taken since this cache was opened; reads no file."""
+        with self._counting:
+            return dict(self._refusals)
+
     def generation(self) -> int:
         """Number of the live generation; 0 before the first."""
         return self.reader.generation()

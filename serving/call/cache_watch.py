@@ -1,23 +1,19 @@
 """A server's watch over its cache: shadow checks that tell the store, and metrics that read it."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
-from loguru import logger
-
-from serving.cache.belief import SHADOW_WINDOW, ShadowTally
+from serving.cache.counting import read_counts
 from serving.cache.protocol import Feedback
 from serving.cache.remote import RemoteCache
 from serving.cache.same_answer import AnswerJudge
 from serving.cache.signature import Signer
 from serving.cache.store import FILE, CacheStore
 from serving.cache.telling import tell
-from serving.call.faults import fault
 from serving.call.ports import AskedCache
 from serving.call.shadow import ShadowChecks
 from serving.language.protocols import Embedder
 from serving.settings import Settings
-from serving.telemetry.cache_metrics import CacheCounts, CacheMetrics
+from serving.telemetry.cache_metrics import CacheMetrics
 
 
 def watch_cache(
@@ -44,7 +40,7 @@ def watch_cache(
     remote = cache if isinstance(cache, RemoteCache) else None
     path = settings.home / "cache" / FILE
     if remote is None:
-        metrics.watch(lambda: _counts(path))
+        metrics.watch(lambda: read_counts(path.parent))
     return ShadowChecks(
         AnswerJudge(signer, embedder),
         share=settings.shadow_share,
@@ -56,22 +52,3 @@ def watch_cache(
 
 def _tell(path: Path, feedback: Feedback) -> None:
     tell(CacheStore(path), feedback)
-
-
-def _counts(path: Path) -> CacheCounts | None:
-    if not path.exists():
-        return None
-    try:
-        store = CacheStore(path, read_only=True)
-        agreed, disagreed = store.shadow_checks(datetime.now(UTC) - SHADOW_WINDOW)
-        tally = ShadowTally(agreed + disagreed, disagreed)
-        return CacheCounts(
-            entries=sum(store.counts().values()),
-            quarantined=store.quarantined(),
-            shadow_checks=tally.checks,
-            false_hits_upper_bound=tally.upper_bound(),
-            evictions=store.evicted(),
-        )
-    except Exception as error:  # a scrape must go on
-        logger.warning("the cache's counts cannot be read: {}", fault("cache", error))
-        return None

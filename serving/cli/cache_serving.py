@@ -22,10 +22,12 @@ def serve(host: Host = "", port: Port = PORT) -> None:
     """
     with command_errors():
         from serving.cache import open_cache
+        from serving.cache.counting import read_counts
         from serving.language.encoder import use_one_thread
         from serving.services.cache_service import serve_cache, token_of
         from serving.services.sharing import open_cache_sharing
         from serving.settings import Settings
+        from serving.telemetry.cache_metrics import CacheCounts
         from serving.telemetry.logs import configure_logs
 
         settings = Settings.load()
@@ -40,12 +42,15 @@ def serve(host: Host = "", port: Port = PORT) -> None:
             def look() -> None:
                 store.last_seq()
 
+            def counts() -> CacheCounts | None:
+                return read_counts(cache.folder, cache.refusals())
+
             checks = {"store": look}
             sharing = open_cache_sharing(settings, cache)
             if sharing is not None:
                 opened.enter_context(sharing)
                 checks["redis"] = sharing.check
-            serve_cache(settings, cache, checks=checks, listening=_tell)
+            serve_cache(settings, cache, checks=checks, counts=counts, listening=_tell)
 
 
 def _tell(url: str) -> None:

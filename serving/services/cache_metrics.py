@@ -1,19 +1,28 @@
 """What the cache service counts for Prometheus; labels are words of ours, never an intent, text or person."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from serving.cache.protocol import Belief, Insertion
 from serving.cache.types import CacheDecision
+from serving.telemetry.cache_metrics import CacheCounts, expose_counts
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Around a quarter of a second, which is how long a caller's turn waits."""
 
 
 class CacheMetrics:
-    """Counters of one service; thread-safe."""
+    """Counters of one service; thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        counts: what the cache holds and lost, under the names that a server without a service has; read at
+            each scrape.
+    """
+
+    def __init__(self, counts: Callable[[], CacheCounts | None]) -> None:
         self.registry = CollectorRegistry()
+        expose_counts(self.registry, counts)
         name = "voicebot_cache_service"
         self._lookups = Counter(
             f"{name}_lookups", "Lookups by outcome and reason.", ("outcome", "reason"), registry=self.registry

@@ -32,6 +32,7 @@ from serving.services.listening import bound, place_of, written
 from serving.services.live_options import LiveOptions, is_loopback, options_of
 from serving.services.reachability import Reachability
 from serving.services.stopping import stopped_by_sigterm
+from serving.telemetry.cache_metrics import CacheCounts
 from serving.telemetry.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def create_cache_app(
     token: str = "",
     reachable: Callable[[], Mapping[str, bool]] = dict,
     closing: Callable[[], bool] = lambda: False,
+    counts: Callable[[], CacheCounts | None] = lambda: None,
 ) -> FastAPI:
     """The application around a cache that somebody else opens and closes.
 
@@ -68,6 +70,7 @@ def create_cache_app(
         token: what requests under /v1 must carry; empty for none.
         reachable: whether what the cache depends on answers, by its name.
         closing: whether the server stops.
+        counts: what the cache holds, for metrics; raises nothing.
     """
     app = FastAPI(title="voicebot cache", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(BodyLimit, most=MOST_BYTES)
@@ -75,7 +78,7 @@ def create_cache_app(
     app.add_middleware(KnownHosts, options=options)
     app.add_middleware(SecurityHeaders)
     add_error_answers(app)
-    metrics = CacheMetrics()
+    metrics = CacheMetrics(counts)
     _add_cache_routes(app, cache, metrics)
 
     def refusal() -> str:
@@ -96,7 +99,7 @@ def create_cache_app(
         return JSONResponse({"ready": not why, "not_ready_because": why}, status_code=503 if why else 200)
 
     @app.get("/metrics")
-    async def exposition() -> Response:
+    def exposition() -> Response:  # in a thread: the store is read
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     return app
@@ -188,6 +191,7 @@ def serve_cache(
     cache: ServedCache,
     *,
     checks: Mapping[str, Callable[[], None]],
+    counts: Callable[[], CacheCounts | None] = lambda: None,
     listening: Callable[[str], None] = lambda _url: None,
 ) -> None:
     """Serve a cache until the process is told to stop; requests in progress are answered first.
@@ -196,6 +200,7 @@ def serve_cache(
         settings: where to listen, and the token that requests must carry.
         cache: answers.
         checks: by name, what the cache depends on and how it is asked whether it answers; `store` is needed.
+        counts: what the cache holds, for metrics; raises nothing.
         listening: told the address, as this machine reaches it, when requests are taken.
 
     Raises:
@@ -215,6 +220,7 @@ def serve_cache(
             token=token,
             reachable=reach.now,
             closing=lambda: server.should_exit,
+            counts=counts,
         )
         server = _Announced(uvicorn_config(app), started)
         # uvicorn raises KeyboardInterrupt again when it has stopped

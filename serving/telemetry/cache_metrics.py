@@ -59,12 +59,18 @@ class CacheMetrics:
         self._shadow.labels(word(result)).inc()
 
     def watch(self, read: Callable[[], CacheCounts | None]) -> None:
-        """Read the cache whenever metrics are scraped.
+        """Read the cache whenever metrics are scraped; see `expose_counts`."""
+        expose_counts(self._registry, read)
 
-        Args:
-            read: the counts, or None where they cannot be had now; raises nothing.
-        """
-        self._registry.register(_Scraped(read))
+
+def expose_counts(registry: CollectorRegistry, read: Callable[[], CacheCounts | None]) -> None:
+    """Have a registry read a cache whenever it is scraped.
+
+    Args:
+        registry: of whichever process owns the cache's files: a server, or the cache service.
+        read: the counts, or None where they cannot be had now; raises nothing.
+    """
+    registry.register(_Scraped(read))
 
 
 class _Scraped:

@@ -5,13 +5,18 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from serving.cache.protocol import Belief, CacheStats, Feedback, Insertion, Offer
+from serving.cache.belief import ShadowTally
+from serving.cache.counting import read_counts
+from serving.cache.protocol import Belief, CacheStats, Feedback, Insertion, Offer, Signal
+from serving.cache.store import FILE
 from serving.cache.types import CacheDecision, CacheQuery, CacheScope, Outcome, Reason
 from serving.cache.wire import MOST_BYTES, encode
 from serving.errors import EngineError, UnavailableError
@@ -103,6 +108,34 @@ def test_health_and_metrics_need_no_token_and_tell_nothing_of_any_question(
     assert 'voicebot_cache_service_inserts_total{became="entry"} 1.0' in told
     assert "wire" not in told
     assert SCOPE.tenant not in told
+
+
+def test_a_service_tells_what_alerts_ask_of_the_cache_that_it_owns(tmp_path: Path) -> None:
+    """Servers that ask a service have no store to count, so the alerts would hear of nothing."""
+    with local(tmp_path, SetClock()) as real:
+        real.create_scope(SCOPE, actor="test")
+        entry = real.insert(OFFER, SCOPE, actor="test").entry
+        assert entry is not None
+        real.insert(replace(OFFER, tools=("get_rate",)), SCOPE, actor="test")
+        for call, signal in enumerate([Signal.SHADOW_AGREES, Signal.SHADOW_DISAGREES]):
+            real.feedback(Feedback(entry.id, signal, datetime.now(UTC), f"call:{call}:1", "shadow"))
+        real.writer.store.quarantine(entry.id, actor="kim", why="test")
+
+        def told() -> str:
+            return httpx.get(f"{url}/metrics").text
+
+        with served(real, counts=lambda: read_counts(real.folder, real.refusals())) as url:
+            before = told()
+            real.writer.store.remove([entry.id], actor="kim", why="evicted: accuracy")
+            after = told()
+            (tmp_path / FILE).write_bytes(b"no database")
+            assert "voicebot_cache_entries" not in told()
+    for line in ("entries 1.0", "quarantined 1.0", 'refusals_total{refusal="tool_result"} 1.0'):
+        assert f"\nvoicebot_cache_{line}\n" in before
+    assert "\nvoicebot_cache_shadow_checks 2.0\n" in before
+    assert f"\nvoicebot_cache_false_hits_upper_bound {ShadowTally(2, 1).upper_bound()!r}\n" in before
+    assert "\nvoicebot_cache_entries 0.0\n" in after
+    assert '\nvoicebot_cache_evictions_total{cause="accuracy"} 1.0\n' in after
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from serving.services.cache_stream import CacheStream
 from serving.services.live_options import options_of
 from serving.services.redis_link import RedisLink
 from serving.settings import Settings
+from serving.telemetry.cache_metrics import CacheCounts
 from tests.serving.cache.conformance import OTHER_SIGNATURE, PARAPHRASE, SetClock
 from tests.serving.cache.replicas import OFFER, door
 from tests.serving.cache_world import WordEmbedder
@@ -59,9 +60,12 @@ def served(
     token: str = TOKEN,
     reachable: Callable[[], Mapping[str, bool]] = dict,
     closing: Callable[[], bool] = lambda: False,
+    counts: Callable[[], CacheCounts | None] = lambda: None,
 ) -> Iterator[str]:
     """The service around a cache on a port of this machine; its address."""
-    app = create_cache_app(cache, options_of(Settings()), token=token, reachable=reachable, closing=closing)
+    app = create_cache_app(
+        cache, options_of(Settings()), token=token, reachable=reachable, closing=closing, counts=counts
+    )
     with serving_app(app) as url:
         yield url
 
