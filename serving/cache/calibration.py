@@ -73,6 +73,11 @@ class Calibration:
             return own.threshold
         return self.pooled.threshold if self.pooled is not None and intent in self.covered else None
 
+    def precision(self, intent: str) -> float | None:
+        """Share of right among those served at the intent's threshold, as it was seen; None as above."""
+        found = self.intents.get(intent) or (self.pooled if intent in self.covered else None)
+        return 1 - found.wrong / found.served if found is not None and found.served else None
+
     @property
     def sha256(self) -> str:
         """Hash of the content."""

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from loguru import logger
 
+from serving.cache.belief import Prior, uncertified
 from serving.cache.calibration import FILE, Calibration, load_calibration
 from serving.cache.evidence import load_concepts
 from serving.cache.protocol import HitRule
-from serving.cache.rule import CertifiedRule, CosineRule
+from serving.cache.rule import CertifiedRule, CosineRule, prior_of
 from serving.cache.scorer import EvidenceScorer, load_scorer
 from serving.errors import VoicebotError
-from serving.language.lexicon import Lexicon
+from serving.language.encoder import reference_at
+from serving.language.lexicon import Lexicon, load_lexicon
 from serving.settings import Settings
 
 
@@ -33,6 +35,19 @@ def choose_rule(settings: Settings, lexicon: Lexicon, embedder: str) -> HitRule:
         return CosineRule(settings.cache_threshold)
     scorer = project_scorer(settings.data, lexicon)
     return CertifiedRule(scorer, _calibration(settings, scorer, embedder))
+
+
+def prior_of_home(settings: Settings) -> Prior:
+    """What is believed of a home's entries before feedback, for commands and flows; loads no model.
+
+    Where what serves cannot be told, π is that of nothing certified: a person's verdict must not wait for it.
+    """
+    try:
+        lexicon = load_lexicon(settings.data / "lexicons" / "signature.yaml")
+        return prior_of(choose_rule(settings, lexicon, reference_at(settings.encoder)))
+    except VoicebotError as error:
+        logger.warning("which calibration serves cannot be told: {}", error)
+        return uncertified
 
 
 def project_scorer(data: Path, lexicon: Lexicon) -> EvidenceScorer:

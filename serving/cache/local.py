@@ -21,6 +21,7 @@ from serving.cache.protocol import (
     Offer,
     Refusal,
 )
+from serving.cache.rule import prior_of
 from serving.cache.store import FILE, CacheStore
 from serving.cache.types import CacheDecision, CacheEntry, CacheQuery, CacheScope, Outcome, exact_key
 from serving.cache.wording import text_fault
@@ -56,7 +57,7 @@ class LocalCache:
         self.admission = admission
         guard = admission.guard
         self.reader = SemanticCache(folder, embedder, rule=rule, injected=guard.attempted, now=now)
-        self.writer = CacheWriter(folder, publish_after=publish_after)
+        self.writer = CacheWriter(folder, publish_after=publish_after, prior=prior_of(rule))
         self._counting = threading.Lock()
         self._lookups: Counter[str] = Counter()
         self._refusals: Counter[str] = Counter()

@@ -9,8 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from serving.cache.belief import PRIOR, Prior, uncertified
 from serving.cache.calibration import Calibration
-from serving.cache.protocol import Neighbour, Verdict
+from serving.cache.nearby import ACCURACY_FLOOR
+from serving.cache.protocol import HitRule, Neighbour, Verdict
 from serving.cache.scorer import EvidenceScorer, Score, agreed, probability
 from serving.cache.types import CacheQuery, Reason
 from serving.errors import InvalidInputError
@@ -84,6 +86,24 @@ class CertifiedRule:
         if weighed.rival:
             return Verdict(nearest, Reason.THRESHOLD, f"{told}: another answer fits better")
         return Verdict(nearest, None, f"{told}: at least {least:g}")
+
+
+def prior_of(rule: HitRule) -> Prior:
+    """What is believed of an entry before anybody tells of it, where this rule serves.
+
+    It is the precision that the calibration achieved for the entry's intent. It is never under the floor of
+    what is served, or good news would stop an entry; nor over `PRIOR`, or a small calibration without a
+    mistake would make it certain. An intent without a certificate, and a rule without one, have `PRIOR`.
+    """
+    calibration = rule.calibration if isinstance(rule, CertifiedRule) else None
+    if calibration is None:
+        return uncertified
+
+    def prior(intent: str) -> float:
+        achieved = calibration.precision(intent)
+        return PRIOR if achieved is None else min(PRIOR, max(ACCURACY_FLOOR, achieved))
+
+    return prior
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from serving.cache.belief import PRIOR, believe
+from serving.cache.belief import Prior, believe, uncertified
 from serving.cache.protocol import Belief, Feedback, Signal
 from serving.cache.store import CacheStore
 from serving.cache.store_rows import StoredEntry
@@ -16,14 +16,14 @@ from serving.errors import MissingError
 
 
 def tell(
-    store: CacheStore, feedback: Feedback, *, prior: float = PRIOR, now: datetime | None = None
+    store: CacheStore, feedback: Feedback, *, prior: Prior = uncertified, now: datetime | None = None
 ) -> Belief:
     """Record one observation and bring accuracy and quarantine of its entry up to date.
 
     Args:
         store: the cache's truth.
         feedback: the observation; its actor stands in the audit.
-        prior: accuracy of an entry that nobody told anything of.
+        prior: accuracy of an entry that nobody told anything of, by its intent.
         now: UTC time; default: the clock's.
 
     Raises:
@@ -49,7 +49,7 @@ def as_believed(
     told: Mapping[str, Sequence[Feedback]],
     now: datetime,
     *,
-    prior: float = PRIOR,
+    prior: Prior = uncertified,
 ) -> list[StoredEntry]:
     """Entries with the accuracy that is believed now; nothing is written.
 
@@ -57,20 +57,20 @@ def as_believed(
         entries: as the store has them.
         told: all that was told by entry id (`CacheStore.told`).
         now: UTC time.
-        prior: accuracy of an entry that nobody told anything of.
+        prior: accuracy of an entry that nobody told anything of, by its intent.
     """
 
     def renewed(item: StoredEntry) -> StoredEntry:
         if item.entry.id not in told:
             return item
-        belief = believe(item.entry.id, told[item.entry.id], now, prior=prior)
+        belief = believe(item.entry.id, told[item.entry.id], now, prior=prior(item.entry.intent))
         return replace(item, entry=replace(item.entry, accuracy=belief.accuracy))
 
     return [renewed(item) for item in entries]
 
 
 def renew_beliefs(
-    store: CacheStore, now: datetime, *, actor: str, prior: float = PRIOR
+    store: CacheStore, now: datetime, *, actor: str, prior: Prior = uncertified
 ) -> tuple[Belief, ...]:
     """Bring all entries up to date that anything was told of; returns the beliefs that changed.
 
@@ -91,14 +91,14 @@ def _renewed(
     now: datetime,
     *,
     actor: str,
-    prior: float,
+    prior: Prior,
 ) -> Belief:
     """What is believed now; quarantine is set or lifted where it changed.
 
     Without a person's RIGHT since it was set, quarantine stays, also one that somebody set by hand.
     """
     told, since = list(told), stored.quarantined_at
-    belief = believe(stored.entry.id, told, now, prior=prior)
+    belief = believe(stored.entry.id, told, now, prior=prior(stored.entry.intent))
     if belief.quarantined and since is None:
         store.quarantine(belief.entry_id, actor=actor, why="feedback")
     elif not belief.quarantined and since is not None:

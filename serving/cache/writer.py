@@ -13,6 +13,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from serving.cache.belief import Prior, uncertified
 from serving.cache.generation import read_manifest
 from serving.cache.protocol import Belief, Feedback
 from serving.cache.publishing import publish
@@ -36,12 +37,21 @@ class CacheWriter:
         folder: `home/cache`.
         publish_after: least rows outside the index from which it is derived anew; 0 for never.
         steps: told before each step of a change.
+        prior: what is believed of an entry before feedback.
     """
 
-    def __init__(self, folder: Path, *, publish_after: int = PUBLISH_AFTER, steps: Steps = no_steps) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        publish_after: int = PUBLISH_AFTER,
+        steps: Steps = no_steps,
+        prior: Prior = uncertified,
+    ) -> None:
         self._folder = folder
         self._publish_after = publish_after
         self._steps = steps
+        self._prior = prior
         self._store: CacheStore | None = None
         self._guard = threading.Lock()
         self._hits: dict[str, tuple[int, datetime]] = {}
@@ -81,7 +91,7 @@ class CacheWriter:
 
     def tell(self, feedback: Feedback, *, now: datetime) -> Belief:
         """Count an observation; what `telling.tell` promises and raises."""
-        return tell(self.store, feedback, now=now)
+        return tell(self.store, feedback, prior=self._prior, now=now)
 
     def count_hit(self, entry_id: str, at: datetime) -> None:
         """Count that an entry was served; it is written later."""

@@ -12,6 +12,7 @@ from loguru import logger
 from serving.adapters.dialogue import NO_ADAPTER, dialogue_reference
 from serving.adapters.pin import DEFAULT_NAME, read_pin
 from serving.adapters.registry import AdapterRegistry
+from serving.cache.choice import prior_of_home
 from serving.cache.eviction import MAX_FRACTION, THRESHOLD, Cause, EvictionPlan, apply, check_fraction, plan
 from serving.cache.publishing import publish
 from serving.cache.store import FILE, CacheStore
@@ -73,11 +74,11 @@ def evict(
     folder = settings.home / "cache"
     if not (folder / FILE).exists():
         raise MissingError(f"There is no cache at {folder}.", advice="Build it with `voicebot build-cache`.")
-    live = live_scopes(settings)
+    live, prior = live_scopes(settings), prior_of_home(settings)
     store = CacheStore(folder / FILE, read_only=wish.dry_run)
-    renewed = 0 if wish.dry_run else len(renew_beliefs(store, now, actor=actor))
+    renewed = 0 if wish.dry_run else len(renew_beliefs(store, now, actor=actor, prior=prior))
     found = plan(
-        as_believed(store.stored(), store.told(), now),
+        as_believed(store.stored(), store.told(), now, prior=prior),
         now,
         threshold=wish.threshold,
         max_entries=wish.max_entries,

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from serving.cache.belief import Prior, uncertified
 from serving.cache.counting import read_counts
+from serving.cache.lookup import SemanticCache
 from serving.cache.protocol import Feedback
 from serving.cache.remote import RemoteCache
+from serving.cache.rule import prior_of
 from serving.cache.same_answer import AnswerJudge
 from serving.cache.signature import Signer
 from serving.cache.store import FILE, CacheStore
@@ -39,16 +42,17 @@ def watch_cache(
     """
     remote = cache if isinstance(cache, RemoteCache) else None
     path = settings.home / "cache" / FILE
+    prior = prior_of(cache.rule) if isinstance(cache, SemanticCache) else uncertified
     if remote is None:
         metrics.watch(lambda: read_counts(path.parent))
     return ShadowChecks(
         AnswerJudge(signer, embedder),
         share=settings.shadow_share,
         key=key,
-        tell=lambda feedback: _tell(path, feedback) if remote is None else remote.feedback(feedback),
+        tell=lambda feedback: _tell(path, feedback, prior) if remote is None else remote.feedback(feedback),
         counted=lambda result: metrics.shadow_checked(result.value),
     )
 
 
-def _tell(path: Path, feedback: Feedback) -> None:
-    tell(CacheStore(path), feedback)
+def _tell(path: Path, feedback: Feedback, prior: Prior) -> None:
+    tell(CacheStore(path), feedback, prior=prior)

@@ -94,6 +94,7 @@ def feedback(
     with command_errors():
         from datetime import UTC, datetime
 
+        from serving.cache.choice import prior_of_home
         from serving.cache.protocol import Feedback, Signal
         from serving.cache.telling import tell
         from serving.errors import InvalidInputError
@@ -114,9 +115,10 @@ def feedback(
             for item in (store.stored(found.entry.scope) if same_answer else ())
             if item.entry.answer == found.entry.answer and item.entry.id != found.entry.id
         ]
+        prior = prior_of_home(settings)
         writing, origin = open_store(settings, write=True), f"person:{actor}:{now.isoformat()}"
         belief, *more = [
-            tell(writing, Feedback(id_, signal, now, origin, actor, note))
+            tell(writing, Feedback(id_, signal, now, origin, actor, note), prior=prior)
             for id_ in (found.entry.id, *others)
         ]
         if as_json:

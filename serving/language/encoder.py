@@ -266,6 +266,15 @@ def reference_of(embedder: Embedder) -> str:
     return embedder.reference if isinstance(embedder, SentenceEncoder) else embedder.fingerprint
 
 
+def reference_at(folder: Path | None = None, *, max_length: int = DEFAULT_MAX_LENGTH) -> str:
+    """What `reference_of` says of the encoder in a folder, without loading it.
+
+    Raises:
+        MissingError: the folder or one of its files is not there.
+    """
+    return _fingerprint(weights_sha256(folder or default_encoder_dir()), max_length, "torch")
+
+
 def load_encoder(folder: Path | None = None, *, max_length: int = DEFAULT_MAX_LENGTH) -> SentenceEncoder:
     """Load an encoder folder (default: `default_encoder_dir()`) in float32 for inference in torch.
 

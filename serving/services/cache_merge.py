@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from loguru import logger
 
 from serving.cache.admission import Admission
-from serving.cache.belief import believe
+from serving.cache.belief import Prior, believe, uncertified
 from serving.cache.protocol import Feedback, Signal
 from serving.cache.store import CacheStore
 from serving.cache.store_file import audit
@@ -54,6 +54,7 @@ class Merger:
         admission: the door of this replica's cache.
         embedder: of this replica's cache.
         now: UTC time.
+        prior: what is believed of an entry before feedback.
 
     Attributes:
         refused: news that were not merged, by reason, since this was made.
@@ -65,7 +66,9 @@ class Merger:
         admission: Admission,
         embedder: Embedder,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        prior: Prior = uncertified,
     ) -> None:
+        self._prior = prior
         self._store = store
         self._admission = admission
         self._embedder = embedder
@@ -189,7 +192,9 @@ class Merger:
         db.execute("DELETE FROM entry WHERE id = ?", (entry.id,))
         (since,) = db.execute("SELECT since FROM entry_state WHERE entry = ?", (entry.id,)).fetchone()
         told = _told(db, entry.id)
-        accuracy = believe(entry.id, told, now).accuracy if told else entry.accuracy
+        accuracy = entry.accuracy
+        if told:
+            accuracy = believe(entry.id, told, now, prior=self._prior(entry.intent)).accuracy
         row = row_of(entry, answer.vector, History(accuracy, time_of(since)))
         db.execute(f"INSERT INTO entry ({WRITTEN}) VALUES ({PLACES})", row)  # noqa: S608  # constants
 
@@ -204,8 +209,10 @@ class Merger:
             row,
         ).rowcount
         if added:
-            belief = believe(told.entry_id, _told(db, told.entry_id), self._now())
-            db.execute("UPDATE entry SET accuracy = ? WHERE id = ?", (belief.accuracy, told.entry_id))
+            for (intent,) in db.execute("SELECT intent FROM entry WHERE id = ?", (told.entry_id,)).fetchall():
+                all_told, prior = _told(db, told.entry_id), self._prior(intent)
+                belief = believe(told.entry_id, all_told, self._now(), prior=prior)
+                db.execute("UPDATE entry SET accuracy = ? WHERE id = ?", (belief.accuracy, told.entry_id))
         return bool(added)
 
     def _quarantine_if_doubted(self, db: sqlite3.Connection, entry_id: str) -> None:

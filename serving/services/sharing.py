@@ -67,6 +67,7 @@ def open_cache_sharing(settings: "Settings", cache: "LocalCache") -> "CacheShari
         raise InvalidInputError(
             "Caches are to be shared, but through no Redis.", advice="Set VOICEBOT_REDIS_URL as well."
         )
+    from serving.cache.rule import prior_of
     from serving.services.cache_merge import Merger
     from serving.services.cache_news import Seal
     from serving.services.cache_sharing import CacheSharing
@@ -84,7 +85,7 @@ def open_cache_sharing(settings: "Settings", cache: "LocalCache") -> "CacheShari
     return CacheSharing(
         cache.writer.store,
         CacheStream(RedisLink(url, namespace=namespace), seal),
-        Merger(cache.writer.store, door, embedder),
+        Merger(cache.writer.store, door, embedder, prior=prior_of(cache.reader.rule)),
         seal,
         rules="\n".join((*sheets, RULES, embedder.fingerprint)),
         stored=cache.writer.stored,

@@ -1,7 +1,9 @@
 """The certified rule: it never scores a difference above none, and serves nothing that is not certified."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.cache.belief import PRIOR, posterior
 from serving.cache.calibration import Calibration, Certificate, load_calibration, save_calibration
-from serving.cache.choice import choose_rule, project_scorer
+from serving.cache.choice import choose_rule, prior_of_home, project_scorer
 from serving.cache.comparison import FEATURES
 from serving.cache.evidence import load_concepts, read_evidence, stem
-from serving.cache.protocol import HitRule, Neighbour, Verdict
-from serving.cache.rule import CertifiedRule, CosineRule, weigh
+from serving.cache.local import LocalCache
+from serving.cache.nearby import ACCURACY_FLOOR
+from serving.cache.protocol import Feedback, HitRule, Neighbour, Signal, Verdict
+from serving.cache.rule import CertifiedRule, CosineRule, prior_of, weigh
 from serving.cache.scorer import EvidenceScorer, agreed, load_scorer
 from serving.cache.signature import RULES
+from serving.cache.telling import as_believed, renew_beliefs
 from serving.cache.types import Reason
 from serving.errors import IntegrityError, InvalidInputError
+from serving.language.encoder import SentenceEncoder, reference_at
 from serving.settings import Settings, default_data_dir
 from tests.properties import examples
-from tests.serving.cache_world import INTENT, SIGNER, ask, entry
+from tests.serving.cache.replicas import door
+from tests.serving.cache_world import INTENT, NOON, SIGNER, WordEmbedder, ask, entry, fill
 
 SCORER = project_scorer(default_data_dir(), SIGNER.lexicon)
 CONCEPTS = load_concepts(default_data_dir() / "lexicons" / "concepts.yaml")
@@ -273,6 +281,59 @@ class TestChoice:
         rule = self.rule(tmp_path, cache_alpha=0.02)
         assert isinstance(rule, CertifiedRule)
         assert rule.calibration is None
+
+
+class TestPrior:
+    def prior(self, calibration: Calibration | None, intent: str = INTENT) -> float:
+        return prior_of(CertifiedRule(SCORER, calibration))(intent)
+
+    def test_an_entry_begins_with_the_precision_that_its_intents_calibration_achieved(self) -> None:
+        calibration = certified(
+            pooled=Certificate(0.5, 400, 20, 0.08), intents={"rates": Certificate(0.6, 100, 8, 0.1)}
+        )
+        assert self.prior(calibration) == pytest.approx(0.95)
+        assert self.prior(calibration, "rates") == pytest.approx(0.92)
+
+    def test_without_a_certificate_it_begins_as_approved(self) -> None:
+        assert self.prior(None) == self.prior(certified(), "another intent") == PRIOR
+        assert self.prior(certified(pooled=None)) == PRIOR
+        assert prior_of(CosineRule(0.5))(INTENT) == PRIOR
+
+    @pytest.mark.parametrize(("wrong", "expected"), [(0, PRIOR), (30, ACCURACY_FLOOR)])
+    def test_it_is_neither_certain_nor_so_low_that_good_news_would_stop_an_entry(
+        self, wrong: int, expected: float
+    ) -> None:
+        prior = self.prior(certified(pooled=Certificate(0.5, 100, wrong, 0.5)))
+        assert prior == expected
+        assert posterior([(Signal.SETTLED, timedelta(0))], prior=prior) >= ACCURACY_FLOOR
+
+    def test_what_is_told_is_weighed_against_it_wherever_it_is_told(self, tmp_path: Path) -> None:
+        calibration = certified(pooled=Certificate(0.5, 400, 20, 0.08))
+        save_calibration(calibration, tmp_path / "cache" / "calibration.json")
+        expected = posterior([(Signal.REASKED, timedelta(0))], prior=0.95)
+        told = [Feedback(entry().id, Signal.REASKED, NOON, "call:a:1", "test")]
+        fill(tmp_path / "cache", [entry()])
+        rule = CertifiedRule(SCORER, calibration)
+        with closing(LocalCache(tmp_path / "cache", WordEmbedder(), door(), rule, now=lambda: NOON)) as cache:
+            assert cache.feedback(told[0]).accuracy == pytest.approx(expected)
+            store = cache.writer.store
+            store.set_accuracy({entry().id: 1.0}, actor="test")
+            assert renew_beliefs(store, NOON, actor="test", prior=prior_of(rule))[0].accuracy == expected
+            seen = as_believed(store.stored(), {entry().id: told}, NOON, prior=prior_of(rule))
+            assert seen[0].entry.accuracy == expected
+
+    def test_a_home_has_the_prior_of_the_calibration_that_serves_there(
+        self, tmp_path: Path, encoder: SentenceEncoder
+    ) -> None:
+        assert reference_at() == encoder.reference
+        shipped = load_calibration(
+            default_data_dir() / "cache_calibration.json", embedder=encoder.reference, rule=SCORER.fingerprint
+        )
+        intent = next(iter(shipped.covered))
+        assert prior_of_home(Settings(home=tmp_path))(intent) == shipped.precision(intent)
+        assert prior_of_home(Settings(home=tmp_path))("activate_my_card") == PRIOR
+        assert prior_of_home(Settings(home=tmp_path, cache_threshold=0.8))(intent) == PRIOR
+        assert prior_of_home(Settings(home=tmp_path, encoder=tmp_path))(intent) == PRIOR  # none is there
 
 
 def test_the_scorer_is_of_the_shipped_weights() -> None:

@@ -1,20 +1,22 @@
 """News in any order, twice, late: replicas that heard the same hold the same."""
 
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.cache.belief import posterior
 from serving.cache.protocol import Signal
 from serving.errors import IntegrityError
 from serving.services.cache_changes import told, untold, whole_state
+from serving.services.cache_merge import Merger
 from serving.services.cache_news import Content, News, Seal, Standing
 from tests.properties import examples
-from tests.serving.cache.replicas import OFFER, QUESTIONS, Replica
-from tests.serving.cache_world import SCOPE
+from tests.serving.cache.replicas import OFFER, QUESTIONS, Replica, door
+from tests.serving.cache_world import SCOPE, WordEmbedder
 
 NOWHERE = "redis://127.0.0.1:1/0"
 KINDS = ("insert", "other", "remove", "quarantine", "release", "wrong", "right", "asked again")
@@ -90,6 +92,20 @@ def test_three_replicas_that_heard_the_same_in_any_order_are_alike(
 @pytest.fixture
 def replica(tmp_path: Path) -> Quiet:
     return Quiet(tmp_path)
+
+
+def test_what_others_tell_is_weighed_against_what_this_replica_believes_before(
+    replica: Quiet, tmp_path: Path
+) -> None:
+    other = Quiet(tmp_path / "other")
+    (entry_id,) = replica.insert(QUESTIONS[0])
+    replica.tell(entry_id, Signal.REASKED)
+    news = replica.spoken()
+    other.merger = Merger(other.store, door(), WordEmbedder(), prior=lambda _intent: 0.95)
+    other.hear(*news)
+    found = other.store.get(entry_id)
+    assert found is not None
+    assert found.entry.accuracy == pytest.approx(posterior([(Signal.REASKED, timedelta(0))], prior=0.95))
 
 
 def test_what_was_heard_is_not_told_again(replica: Quiet, tmp_path: Path) -> None:
