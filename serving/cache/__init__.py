@@ -4,13 +4,13 @@
     from serving.cache import Offer, open_cache, scope_of
     from serving.settings import Settings
 
-    cache = open_cache(Settings(home=Path("my-home"), cache_threshold=0.75))
+    cache = open_cache(Settings(home=Path("my-home")))
     scope = scope_of(cache, tenant="my bank")
     cache.create_scope(scope, actor="me")
-    approved = cache.admission.knowledge.answers[0]
-    cache.insert(Offer(approved.questions[0], approved.intent, approved.text), scope, actor="me")
-    decision = cache.lookup(cache.query(approved.questions[0], approved.intent), scope)
-    print(decision.outcome, decision.reason, decision.entry)
+    answer = next(it for it in cache.admission.knowledge.answers if it.id == "loan_early_repayment")
+    cache.insert(Offer("Can I pay off my loan early?", answer.intent, answer.text), scope, actor="me")
+    decision = cache.lookup(cache.query("Can I settle my loan ahead of time?", answer.intent), scope)
+    print(decision.outcome, decision.reason, decision.detail)
 
 Names are loaded when they are first used: importing this package costs nothing.
 """

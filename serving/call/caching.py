@@ -13,19 +13,22 @@ from serving.call.shadow import Hit
 from serving.call.toolbox import Toolbox
 from serving.call.understanding import Understood
 from serving.language.encoder import reference_of
+from serving.language.injection import InjectionGuard
 from serving.language.knowledge import Answer
 from serving.language.lexicon import Lexicon
 from serving.language.protocols import Embedder
 from serving.settings import Settings
 
 
-def open_asked_cache(settings: Settings, embedder: Embedder, lexicon: Lexicon) -> AskedCache:
+def open_asked_cache(
+    settings: Settings, embedder: Embedder, lexicon: Lexicon, guard: InjectionGuard
+) -> AskedCache:
     """The cache that calls are answered from: the service of `cache_url`, else the files of this home."""
     remote = remote_cache(settings)
     if remote is not None:
         return remote
     rule = choose_rule(settings, lexicon, reference_of(embedder))
-    return SemanticCache(settings.home / "cache", embedder, rule=rule)
+    return SemanticCache(settings.home / "cache", embedder, rule=rule, injected=guard.attempted)
 
 
 def lookup(box: Toolbox, turn: Understood, scope: CacheScope) -> CacheDecision:

@@ -24,6 +24,8 @@ from serving.language.knowledge import Cacheability
 from serving.language.protocols import Embeddings
 
 NEIGHBOURS = 5
+_INJECTION, _IN_SCOPE = _BEFORE_THE_CACHE = ("injection", "in scope")
+"""Guards of a call that the cache knows nothing of, or hears of too late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,12 @@ class NearEntry:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A lookup with its inputs; the text is redacted."""
+    """A lookup with its inputs; the text is redacted.
+
+    Attributes:
+        asked: whether a call would ask the cache at all; words against the rules, and what is like nothing
+            that was trained, are answered before it.
+    """
 
     text: str
     intent: str
@@ -67,6 +74,7 @@ class Explanation:
     cacheability: Cacheability
     signature: Signature
     decision: CacheDecision
+    asked: bool
     scope: str = ""
     guards: tuple[Guard, ...] = ()
     neighbours: tuple[NearEntry, ...] = ()
@@ -97,6 +105,7 @@ def explain(runtime: Runtime, question: str, neighbours: int = NEIGHBOURS) -> Ex
     """
     heard, scope = _heard(runtime, question)
     query = query_of(runtime.box, heard)
+    guards = _guards(runtime, heard, query)
     return Explanation(
         text=heard.user.text,
         intent=heard.tag.label,
@@ -105,8 +114,9 @@ def explain(runtime: Runtime, question: str, neighbours: int = NEIGHBOURS) -> Ex
         cacheability=query.cacheability,
         signature=heard.signature,
         decision=lookup(runtime.box, heard, scope),
+        asked=all(it.passed for it in guards if it.name in _BEFORE_THE_CACHE),
         scope=scope.key,
-        guards=_guards(runtime, heard, query),
+        guards=guards,
         neighbours=_near(runtime, query, scope, neighbours),
     )
 
@@ -161,8 +171,8 @@ def _guards(runtime: Runtime, heard: Understood, query: CacheQuery) -> tuple[Gua
     tag, reuse = heard.tag, query.cacheability
     told = f"{tag.label} {tag.probability:.2f}"
     return (
-        _guard("injection", not injected, "no words against the rules", injected),
-        _guard("in scope", tag.in_scope, told, f"{told}: like nothing that was trained"),
+        _guard(_INJECTION, not injected, "no words against the rules", injected),
+        _guard(_IN_SCOPE, tag.in_scope, told, f"{told}: like nothing that was trained"),
         _guard(
             "cacheable",
             reuse is not Cacheability.NEVER,

@@ -116,13 +116,14 @@ class Runtime:
         rates = load_rates(settings.data / "knowledge" / "rates.yaml")
         texts = load_compliance(settings.data / "compliance")
         lexicon = load_lexicon(settings.data / "lexicons" / "signature.yaml")
+        guard = load_injection_guard(settings.data / "lexicons" / "injection.yaml")
         embedded = EmbeddedResponder(self.knowledge.prompts, settings.currency)
         require_signed_dialogue(settings)
         llm = choose_llm(settings, lambda: embedded)
         self.signer = Signer(
             lexicon, lambda kind, value: keyed_hash(kind, value, self._key), settings.currency
         )
-        cache = self.cache = open_asked_cache(settings, self.encoder, lexicon)
+        cache = self.cache = open_asked_cache(settings, self.encoder, lexicon, guard)
         self._shadow = watch_cache(settings, cache, self.metrics.cache, self.signer, self.encoder, self._key)
         tools = bank_tools(
             rates, texts, bank_name=settings.bank_name, jurisdiction=settings.jurisdiction, today=today
@@ -154,7 +155,7 @@ class Runtime:
             greeting=self.knowledge.prompt("greeting").format(bank_name=settings.bank_name),
             patience=Patience(llm_limit_s(settings, llm.engine.info)),
             banking=banking,
-            guard=load_injection_guard(settings.data / "lexicons" / "injection.yaml"),
+            guard=guard,
             shadow=self._shadow,
         )
         self._wordings = Wordings(texts, settings, today)

@@ -179,6 +179,7 @@ def _show_decision(found: "Explanation") -> None:
         ("scope", found.scope),
         ("decision", _decided(decision)),
         ("evidence", decision.detail),
+        ("in a call", "the cache is asked" if found.asked else "the cache is not asked: see the guards"),
         ("answer", decision.entry.answer if decision.entry else "-"),
     ]
     print_table("Cache decision", ["", "value"], rows)

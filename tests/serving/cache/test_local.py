@@ -29,6 +29,7 @@ from serving.cache.compliance import Wordings
 from serving.errors import InvalidInputError, MissingError, UnavailableError
 from serving.language.injection import load_injection_guard
 from serving.language.knowledge import Answer, Cacheability, Knowledge
+from serving.language.encoder import SentenceEncoder
 from serving.settings import Settings
 from tests.serving.cache_world import FEE, FEE_ANSWER, INTENT, NOON, SCOPE, SIGNER, WordEmbedder
 
@@ -252,16 +253,20 @@ class TestAlone:
         assert found.stdout.strip() == "[]"
 
     def test_the_ten_lines_of_its_docstring_answer_a_question(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        encoder: SentenceEncoder,
     ) -> None:
         text = serving.cache.__doc__ or ""
         lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
         assert 8 <= len([line for line in lines if line]) <= 11
-        monkeypatch.setattr("serving.language.encoder.load_encoder", lambda _: WordEmbedder())
-        monkeypatch.setattr("serving.language.encoder_backend.with_backend", lambda encoder, _: encoder)
+        monkeypatch.setattr("serving.language.encoder.load_encoder", lambda _: encoder)
+        monkeypatch.setattr("serving.language.encoder_backend.with_backend", lambda loaded, _: loaded)
         monkeypatch.chdir(tmp_path)
         exec("\n".join(lines), {})  # the example is what is tested
-        assert capsys.readouterr().out.startswith("hit exact CacheEntry(")
+        assert capsys.readouterr().out.startswith("hit semantic score 0.9")  # by the rule as shipped
 
     def test_the_ten_lines_are_those_of_the_documentation(self) -> None:
         page = (Path(__file__).parents[3] / "docs" / "cache.md").read_text()
