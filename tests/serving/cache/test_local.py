@@ -27,9 +27,9 @@ from serving.cache import (
 )
 from serving.cache.compliance import Wordings
 from serving.errors import InvalidInputError, MissingError, UnavailableError
+from serving.language.encoder import SentenceEncoder
 from serving.language.injection import load_injection_guard
 from serving.language.knowledge import Answer, Cacheability, Knowledge
-from serving.language.encoder import SentenceEncoder
 from serving.settings import Settings
 from tests.serving.cache_world import FEE, FEE_ANSWER, INTENT, NOON, SCOPE, SIGNER, WordEmbedder
 
