@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import InvalidInputError
+from serving.spoken.lexicon import word_set
 from serving.spoken.text import read
 
 Phrase = tuple[str, ...]
@@ -20,6 +21,15 @@ Phrase = tuple[str, ...]
 _FIELDS = frozenset({"version", "facets", "poles", "reversals", "bounds", "idioms", "negators", "context"})
 _GAP = re.compile(r"\.\.([1-9])")
 _INFLECTIONS = ("", "d", "ed", "s", "es", "ing", "able", "ment")
+
+_NAMING = word_set(
+    "a an the my your our his her their this that these those any some another each every one two"
+)
+"""Words that stand before a thing, so that an "it" beside them may be that thing."""
+_UNFOLDING = word_set("to that if until till before for when whether unless after")
+"""Words after an "it" that stands for what they begin."""
+_NO_THINGS = frozenset({"action", "freshness", "polarity"})
+"""Facets that are no thing which an "it" could be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +93,20 @@ class Lexicon:
         return [self.reversals[word] for word in words(text) if word in self.reversals]
 
     def points_back(self, text: str) -> bool:
-        """Whether a text means little without the turns before it."""
-        return bool(match_phrases(words(text), self.context))
+        """Whether a text means little without the turns before it.
+
+        A phrase says so, or an "it" that is nothing in the text: "Is it free?", and not "Is it free to pay by
+        card?" or "I lost my card, can I block it?".
+        """
+        said = words(text)
+        return bool(match_phrases(said, self.context)) or self._asks_of_something_before(said)
+
+    def _asks_of_something_before(self, said: Sequence[str]) -> bool:
+        if "it" not in said or not _NAMING.isdisjoint(said):
+            return False
+        at = said.index("it")
+        things = self.found(" ".join(said[:at])).keys() - _NO_THINGS
+        return not things and _UNFOLDING.isdisjoint(said[at + 1 :])
 
     def _negates(self, word: str) -> bool:
         return word in self.negators or word.endswith("n't")

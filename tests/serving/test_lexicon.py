@@ -127,6 +127,16 @@ class TestProjectLexicon:
             ("does that include the fee", True),
             ("what does a transfer cost", False),
             ("", False),
+            ("Is it free?", True),
+            ("How long does it take?", True),
+            ("Does it cost anything?", True),
+            ("Can I cancel it?", True),
+            ("When will it arrive", True),
+            ("How long does it take until a card arrives?", False),
+            ("Is it free to pay by card?", False),
+            ("I lost my card, can I block it?", False),
+            ("Premium, how much per month is it?", False),
+            ("Is there a fee?", False),
         ],
     )
     def test_what_points_to_an_earlier_turn(self, text: str, back: bool) -> None:
