@@ -14,6 +14,7 @@ from serving.cli.cache_options import (
     open_settings,
     open_store,
     state_of,
+    warn,
 )
 from serving.cli.console import command_errors, print_json, print_table
 
@@ -31,10 +32,7 @@ _AUDIT_ROWS = 500
 def stats(as_json: AsJson = False) -> None:
     """Count scopes, entries, hits and evictions, and name the live generation and the bound of false hits."""
     with command_errors():
-        from serving.cache.generation import read_manifest
-
         store = open_store()
-        manifest = read_manifest(store.path.parent)
         stored = store.stored()
         scopes = [
             {
@@ -46,7 +44,7 @@ def stats(as_json: AsJson = False) -> None:
             for key, scope in store.scopes().items()
         ]
         found: dict[str, Any] = {
-            "generation": manifest.generation if manifest else 0,
+            "generation": _generation(store),
             "entries": len(stored),
             "quarantined": store.quarantined(),
             "hits": sum(item.hits for item in stored),
@@ -253,6 +251,19 @@ def _counts(items: "Sequence[StoredEntry]") -> dict[str, int]:
         "hits": sum(item.hits for item in items),
         "quarantined": sum(item.quarantined_at is not None for item in items),
     }
+
+
+def _generation(store: "CacheStore") -> int:
+    """Number of the live generation; 0 where there is none to be read, which stops no lookup either."""
+    from serving.cache.generation import read_manifest
+    from serving.errors import IntegrityError
+
+    try:
+        manifest = read_manifest(store.path.parent)
+    except IntegrityError as error:
+        warn(f"{error} Lookups read the store instead.")
+        return 0
+    return manifest.generation if manifest else 0
 
 
 def _shadow(store: "CacheStore") -> dict[str, Any]:

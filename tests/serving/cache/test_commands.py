@@ -88,6 +88,14 @@ def test_stats_count_what_there_is_and_what_went(home: Home) -> None:
     assert "1, 0 disagree" in told
 
 
+def test_a_damaged_manifest_keeps_nobody_from_the_counts(home: Home) -> None:
+    (home.store.path.parent / "MANIFEST.json").write_text("{")
+    result = home.run("stats", "--json")
+    assert json.loads(result.stdout)["entries"] == 5
+    assert json.loads(result.stdout)["generation"] == 0
+    assert "MANIFEST.json is damaged" in result.stderr
+
+
 def test_a_list_can_be_narrowed(home: Home) -> None:
     home.store.quarantine(home.entries[1].id, actor="kim", why="test")
     assert len(home.json("list")) == 5
