@@ -132,10 +132,6 @@ class ShadowTally:
         if not 0 <= self.disagreements <= self.checks:
             raise InvalidInputError(f"{self.disagreements} of {self.checks} is no tally.")
 
-    def with_check(self, *, agrees: bool) -> "ShadowTally":
-        """The tally after one more."""
-        return ShadowTally(self.checks + 1, self.disagreements + (not agrees))
-
     def upper_bound(self, alpha: float = 0.05) -> float:
         """Upper bound of the share of hits that the engine would answer otherwise; 1 before the first check.
 
