@@ -90,20 +90,23 @@ def sweep(
     trials: Annotated[int, typer.Option(min=0, help="Combinations to draw; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
     jobs: Annotated[int, typer.Option(min=0, max=256, help="Trials at once; 0: a core each.")] = 0,
+    change: Changes = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare recipes on validation texts: a run each in MLflow, and a page. Registers nothing."""
     from training.config import preset as recipe
-    from training.config import read_values
+    from training.config import read_changes, read_values
     from training.sources import is_hub_name
 
     with entry(as_json=as_json, hub=is_hub_name(dataset)):
         from flows.sweep_adapters import SweepRequest, sweep_adapters
 
-        recipe(preset)  # an unknown one is said before anything starts
+        changes = read_changes(change or [])
+        recipe(preset).with_(**changes)  # what is unknown or wrong is said before anything starts
         request = SweepRequest(
             dataset=dataset,
             preset=preset,
+            changes=changes,
             space=read_values(vary),
             trials=trials,
             seed=seed,

@@ -33,6 +33,8 @@ class SweepRequest(BaseModel):
     """Folder of YAML intents, CSV or JSONL file, or hub name; empty for the project's own intents."""
     preset: Literal["project", "banking77"] = "project"
     """Recipe that is varied (`training/config.py`)."""
+    changes: dict[str, Any] = {}
+    """What is changed in it for all trials alike, such as the share of texts held out."""
     space: dict[str, list[Any]] = {"rank": [8, 16], "learning_rate": [5e-4, 1e-3]}
     """Values by setting."""
     trials: int = Field(default=0, ge=0)
@@ -73,7 +75,8 @@ def run_trials(request: SweepRequest) -> tuple[str, tuple[Trial, ...]]:
     from training.sweep import points, run_sweep
 
     settings = Settings.load()
-    base, changes = preset(request.preset), points(request.space, request.trials, request.seed)
+    base = preset(request.preset).with_(**request.changes)
+    changes = points(request.space, request.trials, request.seed)
     splits = load_splits(request.dataset or settings.data / "intents", config=base)
     cores = len(os.sched_getaffinity(0))
     done = 0
@@ -106,6 +109,7 @@ def log_trials(request: SweepRequest, source: str, trials: tuple[Trial, ...]) ->
     tags = {"dataset.source": source, "kind": "sweep"}
     with tracked_run(settings, Experiment.ADAPTERS, "sweep", tags) as parent:
         parent.log_params({"preset": request.preset, "trials": len(trials), "seed": request.seed})
+        parent.log_params(request.changes)
         parent.log_params({f"space.{name}": values for name, values in request.space.items()})
         for trial in trials:
             own = tags | {"kind": "trial", "mlflow.parentRunId": parent.run_id, "failure": trial.failure}

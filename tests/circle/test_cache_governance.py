@@ -102,9 +102,11 @@ def test_an_export_comes_back_through_admission_and_another_scopes_does_not(
     store.remove_scopes([scope], actor="test")
     assert command("import", str(file), "--dry-run", "--json", code=1)["taken"] == 0  # nothing is made
     assert command("import", str(file), "--json")["taken"] == exported
-    assert command("import", str(file), "--json")["taken"] == exported  # again: nothing is new
     assert len(store.entries()) == exported
-    lines = file.read_text().splitlines()
+    lines = file.read_text().splitlines()[:20]
+    file.write_text("\n".join(lines))
+    assert command("import", str(file), "--json")["taken"] == len(lines)  # again: nothing is new
+    assert len(store.entries()) == exported
     bad = json.loads(lines[1]) | {"question": "what is the limit for card 4111 1111 1111 1111", "source": "x"}
     file.write_text("\n".join([lines[0], json.dumps(bad), *lines[2:]]))
     found = command("import", str(file), "--json", code=1)

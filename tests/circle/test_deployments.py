@@ -159,6 +159,7 @@ def test_the_schedules_of_prefect_yaml_are_active(deployments: dict[str, dict[st
         "train-adapter/nightly": "0 2 * * *",
         "build-cache-index/daily": "0 4 * * *",
         "evict-cache/daily": "30 4 * * *",
+        "calibrate-cache/monthly": "30 5 1 * *",
         "evaluate-speech/weekly": "0 5 * * 0",
         "report-kpis/daily": "30 6 * * *",
         "report-arms/daily": "45 6 * * *",

@@ -37,7 +37,8 @@ def test_a_sweep_leaves_a_run_per_recipe_and_a_page_and_scores_no_test_text(
     (tmp_path / "intents" / "all.yaml").write_text(yaml.safe_dump(intents), encoding="utf-8")
     request = SweepRequest(
         dataset=str(tmp_path / "intents"),
-        space={"target_modules": [TARGET_MODULES, NO_LAYER], "rank": [2], "epochs": [1], "max_length": [32]},
+        changes={"max_length": 32},
+        space={"target_modules": [TARGET_MODULES, NO_LAYER], "rank": [2], "epochs": [1]},
         jobs=1,
     )
     with installed_at(tmp_path) as settings:
@@ -49,6 +50,7 @@ def test_a_sweep_leaves_a_run_per_recipe_and_a_page_and_scores_no_test_text(
     assert first.accuracy.items == len(parts["validate"])
     assert f"LoRA cannot adapt {NO_LAYER!r}" in second.failure
     client = MlflowClient(tracking_uri=settings.mlflow_uri)
+    assert client.get_run(parent).data.params["max_length"] == "32"
     runs = client.search_runs([client.get_run(parent).info.experiment_id])
     children = {
         run.data.params["target_modules"]: run.data

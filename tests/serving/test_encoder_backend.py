@@ -75,7 +75,7 @@ class TestSameVectors:
     def test_the_cosines_of_labelled_pairs_are_the_same(
         self, encoder: SentenceEncoder, onnx: SentenceEncoder, data_dir: Path
     ) -> None:
-        pairs = load_pairs(data_dir / "cache_pairs" / "pairs.jsonl")[::4]
+        pairs = load_pairs(data_dir / "cache_pairs" / "pairs.jsonl")[::12]
         cosines = []
         for one in (encoder, onnx):
             stored, probes = (

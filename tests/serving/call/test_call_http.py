@@ -47,6 +47,7 @@ class FakeRuntime:
         default_factory=lambda: SimpleNamespace(current=SimpleNamespace(version="talk/2"), problem="")
     )
     cache: Any = field(default_factory=lambda: SimpleNamespace(generation=lambda: 1))
+    encoder: Any = None
     kept: Any = None
     hung_tools: int = 0
 
