@@ -23,6 +23,8 @@ from serving.tools.rates import RateRow, RateSheet
 
 KNOWLEDGE = "knowledge:"
 """Source of an approved answer, before its id."""
+MAX_SOURCE_CHARS = 200
+"""Longest name of an engine or of an approved answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Admission:
             fault = text_fault(text, longest)
             if fault is not None:
                 yield Refusal(fault[0].value), f"{which}: {fault[1]}"
+        yield from _named(offer.source)
         for which, text in (("question", offer.question), ("answer", offer.answer)):
             group = self.guard.found(text)
             if group:
@@ -193,6 +196,12 @@ def entry_id(scope: CacheScope, intent: str, question: str) -> str:
     """Id of the entry for these words: the same in every process, another one in every scope."""
     identity = "\x1f".join((scope.key, intent, exact_key(question)))
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _named(source: str) -> Iterator[tuple[Refusal, str]]:
+    """What is against a source: it is stored, exported and sent to replicas as it came."""
+    if len(source) > MAX_SOURCE_CHARS or not source.isascii() or not source.isprintable():
+        yield Refusal.UNREADABLE, "source: it is no name of an engine or an answer"
 
 
 def _contradicts(held: CacheEntry, entry: CacheEntry, now: datetime) -> bool:
