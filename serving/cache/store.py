@@ -6,7 +6,7 @@ one transaction with its audit row; feedback is a record of its own, only ever a
 
 import json
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,9 +51,15 @@ class CacheStore(StoreReads):
         super().__init__(path, read_only=read_only, steps=steps)
 
     def replace_scope(
-        self, scope: CacheScope, entries: Sequence[CacheEntry], vectors: Embeddings, *, actor: str
-    ) -> None:
-        """Make `entries` all that a scope holds.
+        self,
+        scope: CacheScope,
+        entries: Sequence[CacheEntry],
+        vectors: Embeddings,
+        *,
+        actor: str,
+        keep: Callable[[str, str], bool] = lambda _source, _answer: False,
+    ) -> int:
+        """Make `entries` all that a scope holds, beside what is kept of it; returns how many it holds now.
 
         An entry that was there with the same answer keeps its accuracy, quarantine and hits: building again
         clears no doubt.
@@ -63,6 +69,7 @@ class CacheStore(StoreReads):
             entries: with ids that differ.
             vectors: float32, shape (len(entries), dimension), unit rows.
             actor: who does it.
+            keep: by source and answer, which of the entries that are there then stay as they are.
 
         Raises:
             RefusedError: an entry that must never be reused.
@@ -73,11 +80,19 @@ class CacheStore(StoreReads):
             known = _known(db, [entry.id for entry in entries])
             self._put_scope(db, scope)
             self._steps("replace: delete")
-            removed = db.execute("DELETE FROM entry WHERE scope = ?", (scope.key,)).rowcount
+            there = db.execute(
+                "SELECT id, source, answer FROM entry WHERE scope = ?", (scope.key,)
+            ).fetchall()
+            new = {entry.id for entry in entries}
+            gone = [id_ for id_, source, answer in there if id_ in new or not keep(source, answer)]
+            removed = db.execute(
+                "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(gone),)
+            ).rowcount
             self._steps("replace: rows")
             _put_entries(db, entries, vectors, known)
             detail = {"scope": scope.key, "removed": removed, "inserted": len(entries)}
             self._audit(db, actor, "replace_scope", detail)
+        return len(there) - removed + len(entries)
 
     def insert(
         self, scope: CacheScope, entries: Sequence[CacheEntry], vectors: Embeddings, *, actor: str
