@@ -38,6 +38,8 @@ class Admission:
         guard: knows words that try to make the bot break its rules.
         rates: rate sheet whose rates may be stated, until they end; None for none.
         wordings: texts that are only ever spoken verbatim from their own register; None for none.
+        approved_in: `CacheScope.knowledge` of the scopes that this is the knowledge of; None where nobody says,
+            and then it judges for every scope.
     """
 
     knowledge: Knowledge
@@ -45,6 +47,7 @@ class Admission:
     guard: InjectionGuard
     rates: RateSheet | None = None
     wordings: Wordings | None = None
+    approved_in: frozenset[str] | None = None
 
     def admit(
         self, offer: Offer, scope: CacheScope, *, now: datetime, held: Iterable[CacheEntry] = ()
@@ -57,6 +60,8 @@ class Admission:
             now: UTC time.
             held: entries of the scope with the same words, of any intent; others are left aside.
         """
+        if self.approved_in is not None and scope.knowledge not in self.approved_in:
+            return Insertion(refusal=Refusal.NO_SCOPE, detail="the scope is of other knowledge than is here")
         refused = next(self._refusals(offer, now), None)
         if refused is not None:
             return Insertion(refusal=refused[0], detail=refused[1])
