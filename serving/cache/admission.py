@@ -38,8 +38,8 @@ class Admission:
         guard: knows words that try to make the bot break its rules.
         rates: rate sheet whose rates may be stated, until they end; None for none.
         wordings: texts that are only ever spoken verbatim from their own register; None for none.
-        approved_in: `CacheScope.knowledge` of the scopes that this is the knowledge of; None where nobody says,
-            and then it judges for every scope.
+        approved_in: `CacheScope.knowledge` of the scopes that this is the knowledge of; None judges for every
+            scope.
     """
 
     knowledge: Knowledge
