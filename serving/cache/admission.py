@@ -23,6 +23,8 @@ from serving.tools.rates import RateRow, RateSheet
 
 KNOWLEDGE = "knowledge:"
 """Source of an approved answer, before its id."""
+MAX_SOURCE_CHARS = 200
+"""Longest name of an engine or of an approved answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Admission:
         guard: knows words that try to make the bot break its rules.
         rates: rate sheet whose rates may be stated, until they end; None for none.
         wordings: texts that are only ever spoken verbatim from their own register; None for none.
+        approved_in: `CacheScope.knowledge` of the scopes that this is the knowledge of; None judges for every
+            scope.
     """
 
     knowledge: Knowledge
@@ -43,6 +47,7 @@ class Admission:
     guard: InjectionGuard
     rates: RateSheet | None = None
     wordings: Wordings | None = None
+    approved_in: frozenset[str] | None = None
 
     def admit(
         self, offer: Offer, scope: CacheScope, *, now: datetime, held: Iterable[CacheEntry] = ()
@@ -55,6 +60,8 @@ class Admission:
             now: UTC time.
             held: entries of the scope with the same words, of any intent; others are left aside.
         """
+        if self.approved_in is not None and scope.knowledge not in self.approved_in:
+            return Insertion(refusal=Refusal.NO_SCOPE, detail="the scope is of other knowledge than is here")
         refused = next(self._refusals(offer, now), None)
         if refused is not None:
             return Insertion(refusal=refused[0], detail=refused[1])
@@ -77,6 +84,7 @@ class Admission:
             fault = text_fault(text, longest)
             if fault is not None:
                 yield Refusal(fault[0].value), f"{which}: {fault[1]}"
+        yield from _named(offer.source)
         for which, text in (("question", offer.question), ("answer", offer.answer)):
             group = self.guard.found(text)
             if group:
@@ -193,6 +201,12 @@ def entry_id(scope: CacheScope, intent: str, question: str) -> str:
     """Id of the entry for these words: the same in every process, another one in every scope."""
     identity = "\x1f".join((scope.key, intent, exact_key(question)))
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _named(source: str) -> Iterator[tuple[Refusal, str]]:
+    """What is against a source: it is stored, exported and sent to replicas as it came."""
+    if len(source) > MAX_SOURCE_CHARS or not source.isascii() or not source.isprintable():
+        yield Refusal.UNREADABLE, "source: it is no name of an engine or an answer"
 
 
 def _contradicts(held: CacheEntry, entry: CacheEntry, now: datetime) -> bool:

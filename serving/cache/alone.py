@@ -5,8 +5,8 @@ from serving.cache.choice import choose_rule
 from serving.cache.compliance import Wordings
 from serving.cache.local import LocalCache
 from serving.cache.protocol import HitRule
-from serving.cache.signature import Signer
-from serving.cache.types import CacheScope
+from serving.cache.signature import RULES, Signer
+from serving.cache.types import CacheScope, knowledge_of
 from serving.language.injection import load_injection_guard
 from serving.language.knowledge import load_knowledge
 from serving.language.lexicon import load_lexicon
@@ -36,12 +36,17 @@ def open_cache(
     data = settings.data
     embedder = embedder or with_backend(load_encoder(settings.encoder), settings)
     signer = signer_of(settings)
+    knowledge = load_knowledge(data / "knowledge" / "answers.yaml")
+    rates = load_rates(data / "knowledge" / "rates.yaml")
+    texts = load_compliance(data / "compliance")
+    sheets = (knowledge.sha256, rates.sha256, texts.sha256, signer.lexicon.sha256, RULES)
     admission = Admission(
-        load_knowledge(data / "knowledge" / "answers.yaml"),
+        knowledge,
         signer,
         load_injection_guard(data / "lexicons" / "injection.yaml"),
-        load_rates(data / "knowledge" / "rates.yaml"),
-        Wordings.of(load_compliance(data / "compliance")),
+        rates,
+        Wordings.of(texts),
+        frozenset({knowledge.sha256, knowledge_of(sheets)}),
     )
     return LocalCache(
         settings.home / "cache",

@@ -58,6 +58,7 @@ def believe(entry_id: str, feedback: Iterable[Feedback], now: datetime, *, prior
 
     A person's RIGHT settles all that was told before it: they have looked at the answer. Of what one origin
     tells, only the surest counts: a caller who interrupts and then asks again tells of one hit, not of two.
+    So it is with all that one caller did in a call: nobody takes an entry from others by asking on and on.
 
     Args:
         entry_id: the entry.
@@ -70,7 +71,7 @@ def believe(entry_id: str, feedback: Iterable[Feedback], now: datetime, *, prior
     """
     mine = sorted((it for it in feedback if it.entry_id == entry_id), key=lambda it: it.at)
     open_ = _unsettled(mine)
-    counted = _one_of_each_origin(open_)
+    counted = _surest(_surest(open_, _origin), _witness)
     accuracy = posterior([(it.signal, now - it.at) for it in counted], prior=prior)
     disagreements = sum(it.signal is Signal.SHADOW_DISAGREES for it in counted)
     wrong = any(it.signal is Signal.WRONG for it in open_)
@@ -107,13 +108,25 @@ def _unsettled(feedback: Sequence[Feedback]) -> Sequence[Feedback]:
     return feedback
 
 
-def _one_of_each_origin(feedback: Iterable[Feedback]) -> list[Feedback]:
+def _surest(feedback: Iterable[Feedback], by: Callable[[Feedback], str]) -> list[Feedback]:
+    """The surest observation of each kind; the oldest of two that are as sure."""
     surest: dict[str, Feedback] = {}
     for it in feedback:
-        other = surest.get(it.origin)
+        other = surest.get(by(it))
         if other is None or _SUREST[it.signal] < _SUREST[other.signal]:
-            surest[it.origin] = it
+            surest[by(it)] = it
     return list(surest.values())
+
+
+def _origin(feedback: Feedback) -> str:
+    return feedback.origin
+
+
+def _witness(feedback: Feedback) -> str:
+    """The call, of what its caller did in any turn (`call:<id>:<turn>`); the origin of all else."""
+    call, _, _turn = feedback.origin.rpartition(":")
+    caller = _WEIGHTS[feedback.signal][0] == SOFT and call.startswith("call:")
+    return f"{call} by its caller" if caller else feedback.origin
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,15 +76,19 @@ def build_from_knowledge(
         _entry(question, answer, scope, signer, now) for answer in usable for question in answer.questions
     ]
     store = CacheStore(folder / "cache.sqlite")
-    others = [entry for entry in store.entries(scope.key) if not entry.source.startswith(KNOWLEDGE)]
-    # By id: questions that differ in punctuation alone are one entry, and what is approved wins.
-    entries = list({entry.id: entry for entry in (*others, *found)}.values())
+    entries = list({entry.id: entry for entry in found}.values())
+    approved = {(entry.source, entry.answer) for entry in entries}
+
+    def keep(source: str, answer: str) -> bool:
+        return not source.startswith(KNOWLEDGE) or (source, answer) in approved
+
     vectors = embedder.embed([entry.question for entry in entries])
-    store.replace_scope(scope, entries, vectors, actor=actor)
+    # What stays is decided when it is replaced: embedding takes time, in which others add and remove.
+    held = store.replace_scope(scope, entries, vectors, actor=actor, keep=keep)
     manifest = publish(store, folder)
     return BuildReport(
         scope=scope.key,
-        entries=len(entries),
+        entries=held,
         intents=len({entry.intent for entry in entries}),
         left_out=len(knowledge.answers) - len(usable),
         generation=manifest.generation,

@@ -141,22 +141,29 @@ def _calibration(found: Mapping[str, Any]) -> Calibration:
     texts = {name: found[name] for name in ("embedder", "rules", "rule", "pairs")}
     if not all(isinstance(text, str) and text for text in texts.values()):
         raise ValueError("fingerprints are texts")
-    pooled = _certificate(found["pooled"]) if found["pooled"] is not None else None
+    alpha = _share(found["alpha"])
+    pooled = _certificate(found["pooled"], alpha) if found["pooled"] is not None else None
     return Calibration(
         **texts,
-        alpha=_share(found["alpha"]),
+        alpha=alpha,
         confidence=_share(found["confidence"]),
         pooled=pooled,
         covered={str(intent): int(count) for intent, count in found["covered"].items()},
-        intents={str(intent): _certificate(item) for intent, item in found["intents"].items()},
+        intents={str(intent): _certificate(item, alpha) for intent, item in found["intents"].items()},
     )
 
 
-def _certificate(found: Mapping[str, Any]) -> Certificate:
+def _certificate(found: Mapping[str, Any], alpha: float) -> Certificate:
+    """A certificate that says what it has to: on some evidence, no more than alpha is wrong."""
     served, wrong = int(found["served"]), int(found["wrong"])
-    if not 0 <= wrong <= served:
+    if not 0 <= wrong <= served or not served:
         raise ValueError(f"{wrong} wrong of {served} served")
-    return Certificate(_share(found["threshold"]), served, wrong, _share(found["upper"]))
+    upper = _share(found["upper"])
+    if not wrong / served <= upper <= alpha:
+        raise ValueError(
+            f"{upper:g} is no bound of {wrong} wrong of {served} served that is at most {alpha:g}"
+        )
+    return Certificate(_share(found["threshold"]), served, wrong, upper)
 
 
 def _share(value: object) -> float:

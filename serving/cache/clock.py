@@ -2,7 +2,27 @@
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
+
+from serving.errors import InvalidInputError
+
+
+def utc(at: datetime, what: str) -> datetime:
+    """A time that somebody else gave, in UTC.
+
+    Args:
+        at: the time.
+        what: it is the time of, for the error.
+
+    Raises:
+        InvalidInputError: it has no time zone, or is no time of the calendar in UTC.
+    """
+    if at.tzinfo is None:
+        raise InvalidInputError(f"The {what} has no time zone.", advice="Give it in UTC.")
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInputError(f"The {what} is no time in UTC.") from error
 
 
 class ForwardClock:

@@ -7,10 +7,12 @@ them has written.
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from serving.cache.admission import Admission
+from serving.cache.clock import utc
 from serving.cache.lookup import SemanticCache
 from serving.cache.protocol import (
     Belief,
@@ -26,7 +28,7 @@ from serving.cache.store import FILE, CacheStore
 from serving.cache.types import CacheDecision, CacheEntry, CacheQuery, CacheScope, Outcome, exact_key
 from serving.cache.wording import text_fault
 from serving.cache.writer import PUBLISH_AFTER, CacheWriter
-from serving.errors import InvalidInputError, RefusedError
+from serving.errors import RefusedError
 from serving.language.protocols import Embedder
 from serving.telemetry.redaction import contains_personal
 
@@ -106,12 +108,12 @@ class LocalCache:
         """Take an answer for reuse, or refuse it; when this returns an entry, it is on disk.
 
         Raises:
-            InvalidInputError: an expiry without time zone.
+            InvalidInputError: an expiry without time zone, or that is no time in UTC.
             UnavailableError: the store cannot be written now.
             EngineError: the sentence encoder gave no vector.
         """
-        if offer.expires_at is not None and offer.expires_at.tzinfo is None:
-            raise InvalidInputError("The expiry of an offer has no time zone.", advice="Give it in UTC.")
+        if offer.expires_at is not None:
+            offer = replace(offer, expires_at=utc(offer.expires_at, "expiry of an offer"))
         insertion = self._admitted(offer, scope)
         if insertion.entry is not None:
             insertion = self._stored(insertion.entry, scope, actor)
@@ -128,6 +130,7 @@ class LocalCache:
         """Count one observation; what is then believed of the entry holds from the next lookup on.
 
         Raises:
+            InvalidInputError: its time has no time zone, or is no time in UTC.
             MissingError: no such entry.
             UnavailableError: the store cannot be written now.
         """

@@ -115,8 +115,8 @@ class Signer:
         """Which end of a range a number is, by the words right before and behind it."""
         if value.kind not in _MEASURES:
             return []
-        before = words(text[: value.start])[-_BESIDE:]
-        after = words(text[value.end :])[:_BESIDE]
+        before = words(text[max(0, value.start - _NEAR) : value.start])[-_BESIDE:]
+        after = words(text[value.end : value.end + _NEAR])[:_BESIDE]
         leading = [
             span.value for span in match_spans(before, self.lexicon.bounds) if span.last == len(before)
         ]
@@ -137,6 +137,8 @@ class Signer:
 
 _MEASURES = frozenset({Kind.MONEY, Kind.RATE, Kind.TERM, Kind.COUNT})
 _BESIDE = 4
+_NEAR = 200
+"""Characters that hold as many words; all of the text for each value would cost its square."""
 _JOINS = frozenset({"or", "and"})
 _ONE = (Kind.COUNT.value, "1")
 """A bare "one" is nearly always a pronoun ("a new one") and says no more than the singular does."""
@@ -157,7 +159,7 @@ def _is_period(text: str, value: TypedValue) -> bool:
     """
     if value.kind is not Kind.TERM or text[value.start : value.end] not in _PERIODS:
         return False
-    before = words(text[: value.start])[-1:]
+    before = words(text[max(0, value.start - _NEAR) : value.start])[-1:]
     return bool(before) and before[0] not in _SPANNING
 
 

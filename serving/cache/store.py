@@ -6,13 +6,13 @@ one transaction with its audit row; feedback is a record of its own, only ever a
 
 import json
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.cache.belief import believe
-from serving.cache.protocol import Feedback
+from serving.cache.belief import Prior, believe, uncertified
+from serving.cache.protocol import Belief, Feedback, Signal
 from serving.cache.store_file import Steps, audit, no_steps
 from serving.cache.store_reads import StoreReads
 from serving.cache.store_rows import (
@@ -51,9 +51,15 @@ class CacheStore(StoreReads):
         super().__init__(path, read_only=read_only, steps=steps)
 
     def replace_scope(
-        self, scope: CacheScope, entries: Sequence[CacheEntry], vectors: Embeddings, *, actor: str
-    ) -> None:
-        """Make `entries` all that a scope holds.
+        self,
+        scope: CacheScope,
+        entries: Sequence[CacheEntry],
+        vectors: Embeddings,
+        *,
+        actor: str,
+        keep: Callable[[str, str], bool] = lambda _source, _answer: False,
+    ) -> int:
+        """Make `entries` all that a scope holds, beside what is kept of it; returns how many it holds now.
 
         An entry that was there with the same answer keeps its accuracy, quarantine and hits: building again
         clears no doubt.
@@ -63,6 +69,7 @@ class CacheStore(StoreReads):
             entries: with ids that differ.
             vectors: float32, shape (len(entries), dimension), unit rows.
             actor: who does it.
+            keep: by source and answer, which of the entries that are there then stay as they are.
 
         Raises:
             RefusedError: an entry that must never be reused.
@@ -73,11 +80,19 @@ class CacheStore(StoreReads):
             known = _known(db, [entry.id for entry in entries])
             self._put_scope(db, scope)
             self._steps("replace: delete")
-            removed = db.execute("DELETE FROM entry WHERE scope = ?", (scope.key,)).rowcount
+            there = db.execute(
+                "SELECT id, source, answer FROM entry WHERE scope = ?", (scope.key,)
+            ).fetchall()
+            new = {entry.id for entry in entries}
+            gone = [id_ for id_, source, answer in there if id_ in new or not keep(source, answer)]
+            removed = db.execute(
+                "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(gone),)
+            ).rowcount
             self._steps("replace: rows")
             _put_entries(db, entries, vectors, known)
             detail = {"scope": scope.key, "removed": removed, "inserted": len(entries)}
             self._audit(db, actor, "replace_scope", detail)
+        return len(there) - removed + len(entries)
 
     def insert(
         self, scope: CacheScope, entries: Sequence[CacheEntry], vectors: Embeddings, *, actor: str
@@ -173,9 +188,7 @@ class CacheStore(StoreReads):
         """
         with self.writing("quarantine") as db:
             if _quarantined_at(db, entry_id) is None:
-                now = moment(datetime.now(UTC))
-                db.execute("UPDATE entry SET quarantined_at = ? WHERE id = ?", (now, entry_id))
-                self._audit(db, actor, "quarantine", {"entry": entry_id, "why": why})
+                self._quarantine(db, entry_id, actor, why)
 
     def release(self, entry_id: str, *, actor: str) -> None:
         """Let an entry be served again.
@@ -185,8 +198,7 @@ class CacheStore(StoreReads):
         """
         with self.writing("release") as db:
             if _quarantined_at(db, entry_id) is not None:
-                db.execute("UPDATE entry SET quarantined_at = NULL WHERE id = ?", (entry_id,))
-                self._audit(db, actor, "release", {"entry": entry_id})
+                self._release(db, entry_id, actor)
 
     def add_feedback(self, feedback: Feedback) -> bool:
         """Record one observation; False where this origin was counted already for this signal.
@@ -226,6 +238,56 @@ class CacheStore(StoreReads):
                 self._audit(db, actor, "set_accuracy", {"accuracies": dict(accuracies)})
         return changed
 
+    def renew(
+        self, ids: Collection[str], now: datetime, *, actor: str, prior: Prior = uncertified
+    ) -> tuple[Belief, ...]:
+        """Make accuracy and quarantine what all that was told of entries amounts to; returns the beliefs.
+
+        It is read and written in one transaction: of two who tell at once, the later one knows of both.
+        Without a person's RIGHT since it was set, quarantine stays, also one that somebody set by hand.
+
+        Args:
+            ids: those that are not there, and those of which nothing was told, are passed over.
+            now: UTC time.
+            actor: who does it.
+            prior: accuracy of an entry that nobody told anything of, by its intent.
+        """
+        with self.writing("renew") as db:
+            before = _known(db, [*ids])
+            told = _told(db, [*before])
+            found = tuple(
+                self._renew(
+                    db,
+                    believe(id_, told[id_], now, prior=prior(there.intent)),
+                    there.history,
+                    told[id_],
+                    actor,
+                )
+                for id_, there in before.items()
+                if id_ in told
+            )
+            rows = {it.entry_id: it.accuracy for it in found}
+            changed = {id_: it for id_, it in rows.items() if it != before[id_].history.accuracy}
+            if changed:
+                db.executemany(
+                    "UPDATE entry SET accuracy = ? WHERE id = ?", [(it, id_) for id_, it in changed.items()]
+                )
+                self._audit(db, actor, "set_accuracy", {"accuracies": changed})
+        return found
+
+    def _renew(
+        self, db: sqlite3.Connection, belief: Belief, before: History, told: Sequence[Feedback], actor: str
+    ) -> Belief:
+        """Set or lift quarantine where it changed."""
+        since, entry_id = before.quarantined_at, belief.entry_id
+        if belief.quarantined and since is None:
+            self._quarantine(db, entry_id, actor, "feedback")
+        elif not belief.quarantined and since is not None:
+            if not any(it.signal is Signal.RIGHT and it.at >= since for it in told):
+                return replace(belief, quarantined=True)
+            self._release(db, entry_id, actor)
+        return belief
+
     def count_hits(self, hits: Mapping[str, tuple[int, datetime]]) -> None:
         """Add to how often entries were served: id → (how often since last told, the last time in UTC)."""
         rows = [(count, moment(last), entry_id) for entry_id, (count, last) in hits.items()]
@@ -235,6 +297,15 @@ class CacheStore(StoreReads):
                 "WHERE id = ?",
                 rows,
             )
+
+    def _quarantine(self, db: sqlite3.Connection, entry_id: str, actor: str, why: str) -> None:
+        now = moment(datetime.now(UTC))
+        db.execute("UPDATE entry SET quarantined_at = ? WHERE id = ?", (now, entry_id))
+        self._audit(db, actor, "quarantine", {"entry": entry_id, "why": why})
+
+    def _release(self, db: sqlite3.Connection, entry_id: str, actor: str) -> None:
+        db.execute("UPDATE entry SET quarantined_at = NULL WHERE id = ?", (entry_id,))
+        self._audit(db, actor, "release", {"entry": entry_id})
 
     def _put_scope(self, db: sqlite3.Connection, scope: CacheScope) -> bool:
         self._steps("scope")
@@ -251,6 +322,7 @@ class CacheStore(StoreReads):
 class _Known:
     """What an entry that comes again brings with it."""
 
+    intent: str
     answer: str
     expires_at: datetime | None
     history: History
@@ -258,13 +330,13 @@ class _Known:
 
 def _known(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, _Known]:
     rows = db.execute(
-        "SELECT id, answer, expires_at, accuracy, quarantined_at, hits, last_hit_at FROM entry "
+        "SELECT id, intent, answer, expires_at, accuracy, quarantined_at, hits, last_hit_at FROM entry "
         "WHERE id IN (SELECT value FROM json_each(?))",
         (json.dumps(ids),),
     )
     return {
-        id_: _Known(answer, time_of(end), History(accuracy, time_of(since), hits, time_of(last)))
-        for id_, answer, end, accuracy, since, hits, last in rows
+        id_: _Known(intent, answer, time_of(end), History(accuracy, time_of(since), hits, time_of(last)))
+        for id_, intent, answer, end, accuracy, since, hits, last in rows
     }
 
 

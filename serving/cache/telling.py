@@ -4,12 +4,13 @@ The rules are those of `serving.cache.belief`; here they meet the file. Telling 
 nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from serving.cache.belief import Prior, believe, uncertified
-from serving.cache.protocol import Belief, Feedback, Signal
+from serving.cache.clock import utc
+from serving.cache.protocol import Belief, Feedback
 from serving.cache.store import CacheStore
 from serving.cache.store_rows import StoredEntry
 from serving.errors import MissingError
@@ -22,26 +23,30 @@ def tell(
 
     Args:
         store: the cache's truth.
-        feedback: the observation; its actor stands in the audit.
+        feedback: the observation; its actor stands in the audit. One from the future counts as made now, or a
+            RIGHT by a clock that is ahead would settle every WRONG until then.
         prior: accuracy of an entry that nobody told anything of, by its intent.
         now: UTC time; default: the clock's.
 
     Raises:
+        InvalidInputError: its time has no time zone, or is no time in UTC.
         MissingError: the cache holds no such entry.
         UnavailableError: the store cannot be written now.
     """
-    if store.get(feedback.entry_id) is None:
+    now = now or datetime.now(UTC)
+    at = utc(feedback.at, "time of an observation")
+    stored = store.get(feedback.entry_id)
+    if stored is None:
         raise MissingError(
             f"The cache holds no entry {feedback.entry_id[:32]}.", advice="`cache-manager list` shows them."
         )
+    # A quarantine shows that its time has passed, too, whatever the clock says.
+    feedback = replace(feedback, at=min(at, max(now, stored.quarantined_at or now)))
     store.add_feedback(feedback)
-    stored = store.get(feedback.entry_id)
-    if stored is None:  # it went meanwhile; what was told stays for the day when it comes back
+    beliefs = store.renew([feedback.entry_id], now, actor=feedback.actor, prior=prior)
+    if not beliefs:  # it went meanwhile; what was told stays for the day when it comes back
         raise MissingError(f"Entry {feedback.entry_id} has just been removed.")
-    told = store.feedback(feedback.entry_id)
-    belief = _renewed(store, stored, told, now or datetime.now(UTC), actor=feedback.actor, prior=prior)
-    store.set_accuracy({belief.entry_id: belief.accuracy}, actor=feedback.actor)
-    return belief
+    return beliefs[0]
 
 
 def as_believed(
@@ -76,37 +81,9 @@ def renew_beliefs(
 
     Observations lose weight with time, so beliefs change without new ones.
     """
-    told, there = store.told(), {it.entry.id: it for it in store.stored()}
-    beliefs = [
-        _renewed(store, there[id_], told[id_], now, actor=actor, prior=prior) for id_ in told if id_ in there
-    ]
-    store.set_accuracy({it.entry_id: it.accuracy for it in beliefs}, actor=actor)
+    there = {it.entry.id: it for it in store.stored()}
+    beliefs = store.renew([id_ for id_ in store.told() if id_ in there], now, actor=actor, prior=prior)
     return tuple(belief for belief in beliefs if _differs(belief, there[belief.entry_id]))
-
-
-def _renewed(
-    store: CacheStore,
-    stored: StoredEntry,
-    told: Iterable[Feedback],
-    now: datetime,
-    *,
-    actor: str,
-    prior: Prior,
-) -> Belief:
-    """What is believed now; quarantine is set or lifted where it changed.
-
-    Without a person's RIGHT since it was set, quarantine stays, also one that somebody set by hand.
-    """
-    told, since = list(told), stored.quarantined_at
-    belief = believe(stored.entry.id, told, now, prior=prior(stored.entry.intent))
-    if belief.quarantined and since is None:
-        store.quarantine(belief.entry_id, actor=actor, why="feedback")
-    elif not belief.quarantined and since is not None:
-        if any(it.signal is Signal.RIGHT and it.at >= since for it in told):
-            store.release(belief.entry_id, actor=actor)
-        else:
-            return Belief(belief.entry_id, belief.accuracy, quarantined=True)
-    return belief
 
 
 def _differs(belief: Belief, before: StoredEntry) -> bool:

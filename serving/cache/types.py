@@ -7,6 +7,7 @@ carries the reason for it, and every doubt is a miss.
 import hashlib
 import json
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -44,6 +45,15 @@ class CacheScope:
         """SHA-256 of the canonical JSON of all fields."""
         canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def knowledge_of(sheets: Iterable[str]) -> str:
+    """`CacheScope.knowledge` of calls.
+
+    Args:
+        sheets: hashes of answers, rates, wordings and lexicon, and the version of the signature's rules.
+    """
+    return hashlib.sha256("\n".join(sheets).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

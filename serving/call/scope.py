@@ -1,9 +1,8 @@
 """The cache scope of a call: everything whose change makes a cached answer doubtful, in one key."""
 
-import hashlib
 from dataclasses import dataclass
 
-from serving.cache.types import CacheScope
+from serving.cache.types import CacheScope, knowledge_of
 from serving.language.prompt import prompt_sha256
 from serving.speech.protocols import EngineInfo
 
@@ -35,11 +34,10 @@ def scope_for(parts: ScopeParts, adapter: str, dialogue_adapter: str = "none") -
         adapter: the adapter's identity (`serving.adapters.versions.identity`).
         dialogue_adapter: the same of the language model's adapter, where one is used.
     """
-    knowledge = hashlib.sha256("\n".join(parts.knowledge).encode()).hexdigest()
     return CacheScope(
         tenant=parts.tenant,
         locale=parts.locale,
-        knowledge=knowledge,
+        knowledge=knowledge_of(parts.knowledge),
         prompt=prompt_sha256(parts.bank_name),
         intent_adapter=adapter,
         dialogue_adapter=dialogue_adapter,

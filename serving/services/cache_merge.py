@@ -15,11 +15,13 @@ from loguru import logger
 
 from serving.cache.admission import Admission
 from serving.cache.belief import Prior, believe, uncertified
+from serving.cache.clock import utc
 from serving.cache.protocol import Feedback, Signal
 from serving.cache.store import CacheStore
 from serving.cache.store_file import audit
 from serving.cache.store_rows import ENTRY, PLACES, WRITTEN, History, entry_of, moment, row_of, time_of
 from serving.cache.types import CacheEntry, CacheScope
+from serving.errors import InvalidInputError
 from serving.language.protocols import Embedder, Embeddings
 from serving.services.cache_changes import PER_MICROSECOND, Place, feedback_of, merging, set_place
 from serving.services.cache_news import News, Standing
@@ -79,10 +81,15 @@ class Merger:
         """Whether its times can be true; counted where not."""
         latest = self._now() + _AHEAD
         feedback, standing = news.feedback, news.standing
+        offer = news.content.offer if news.content else None
         times = [standing.since if standing else None, feedback.at if feedback else None]
-        if news.newest > _as_stamp(latest) or any(
-            at is not None and (at.tzinfo is None or at > latest) for at in times
-        ):
+        if any(at is not None and not _is_time(at) for at in (*times, offer.expires_at if offer else None)):
+            self.refuse("no_time")
+            return False
+        if news.oldest < 0:
+            self.refuse("no_stamp")
+            return False
+        if news.newest > _as_stamp(latest) or any(at is not None and at > latest for at in times):
             self.refuse("time_in_the_future")
             return False
         if feedback is not None and (
@@ -202,7 +209,8 @@ class Merger:
         if not db.execute("SELECT 1 FROM entry_state WHERE entry = ?", (told.entry_id,)).fetchone():
             self.refuse("observation_of_nothing")
             return False
-        row = (told.entry_id, told.signal.value, moment(told.at), told.origin, told.actor)
+        at = min(told.at, self._now())  # as where it was told (`serving.cache.telling`)
+        row = (told.entry_id, told.signal.value, moment(at), told.origin, told.actor)
         added = db.execute(
             "INSERT OR IGNORE INTO feedback (entry, signal, at, origin, actor, note) "
             "VALUES (?, ?, ?, ?, ?, '')",
@@ -226,6 +234,15 @@ class Merger:
         stamp = _as_stamp(doubted_at)
         if _standing_stamp(db, entry_id) < stamp and believe(entry_id, told, now).quarantined:
             _set_standing(db, entry_id, Standing(stamp, doubted_at))
+
+
+def _is_time(at: datetime) -> bool:
+    """Whether a time can be stored and compared."""
+    try:
+        utc(at, "time")
+    except InvalidInputError:
+        return False
+    return True
 
 
 def _as_stamp(at: datetime) -> int:

@@ -66,6 +66,11 @@ class News:
         return max((it.stamp for it in (self.content, self.standing) if it is not None), default=0)
 
     @property
+    def oldest(self) -> int:
+        """The earliest stamp in it."""
+        return min((it.stamp for it in (self.content, self.standing) if it is not None), default=0)
+
+    @property
     def offers(self) -> bool:
         """Whether it brings an answer, which takes time to judge and to embed."""
         return self.content is not None and self.content.offer is not None

@@ -1,6 +1,7 @@
 """Filling a scope from the knowledge: what the cache answers is what the knowledge answers, or nothing."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,7 +13,9 @@ from serving.cache.store import CacheStore
 from serving.cache.types import CacheEntry, CacheScope, Outcome, Reason, bucket
 from serving.errors import InvalidInputError
 from serving.language.knowledge import Answer, Cacheability, Knowledge, load_knowledge
+from serving.language.protocols import Embeddings
 from tests.conftest import TODAY
+from tests.serving import cache_world
 from tests.serving.cache_world import INTENT, NOON, SCOPE, SIGNER, WordEmbedder, ask, open_cache
 
 FEES = Answer(
@@ -188,3 +191,33 @@ def test_no_intent_of_the_project_is_cached_that_nobody_decided_on(built: Path, 
     for entry in stored(built):
         assert entry.cacheability is approved.cacheability(entry.intent) is not Cacheability.NEVER
     assert approved.cacheability("an_intent_of_tomorrow") is Cacheability.NEVER
+
+
+def test_what_others_add_and_remove_while_a_scope_is_built_again_holds(tmp_path: Path) -> None:
+    """Embedding all questions takes time, in which calls and operators go on."""
+    build(tmp_path, FEES)
+    store = CacheStore(tmp_path / "cache.sqlite")
+    add(store, removed := cache_world.entry("How much is a transfer?", source="engine:test"))
+    added = cache_world.entry("What do you charge for a transfer?", source="engine:test")
+
+    class Slow(WordEmbedder):
+        def embed(self, texts: Sequence[str]) -> Embeddings:
+            store.remove([removed.id], actor="anna", why="test")
+            add(store, added)
+            return super().embed(texts)
+
+    build_from_knowledge(tmp_path, SCOPE, knowledge(FEES), SIGNER, Slow(), actor="test", now=NOON)
+    assert {it.question for it in stored(tmp_path)} == {*FEES.questions, added.question}
+
+
+def test_building_again_keeps_other_phrasings_of_what_is_approved(tmp_path: Path) -> None:
+    build(tmp_path, FEES)
+    store = CacheStore(tmp_path / "cache.sqlite")
+    add(store, cache_world.entry("How much is a transfer?", FEES.text, source="knowledge:fees"))
+    add(store, cache_world.entry("Is it dear?", "It was dearer.", source="knowledge:fees"))
+    assert build(tmp_path, FEES).entries == 3
+    assert {it.question for it in stored(tmp_path)} == {*FEES.questions, "How much is a transfer?"}
+
+
+def add(store: CacheStore, made: CacheEntry) -> None:
+    store.insert(SCOPE, [made], WordEmbedder().embed([made.question]), actor="test")

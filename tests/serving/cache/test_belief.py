@@ -74,6 +74,16 @@ def test_two_doubts_of_callers_rest_an_entry_and_time_brings_it_back() -> None:
     assert belief(Signal.REASKED, Signal.ESCALATED, at=NOON + HALF_LIFE).accuracy > ACCURACY_FLOOR
 
 
+def test_one_caller_takes_no_entry_from_all_others() -> None:
+    again = [
+        Feedback("e", signal, NOON, f"call:a:{turn}", "test")
+        for turn, signal in enumerate([Signal.SETTLED, *[Signal.REASKED] * 9, Signal.ESCALATED])
+    ]
+    assert believe("e", again, NOON).accuracy == belief_of(Signal.ESCALATED) > ACCURACY_FLOOR
+    engine = [Feedback("e", Signal.SHADOW_DISAGREES, NOON, f"call:a:{turn}", "shadow") for turn in range(2)]
+    assert believe("e", [*again, *engine], NOON).quarantined
+
+
 def test_one_hit_is_one_observation() -> None:
     same = [Feedback("e", signal, NOON, "call:a:1", "test") for signal in (Signal.BARGED_IN, Signal.REASKED)]
     assert believe("e", same, NOON).accuracy == belief_of(Signal.REASKED)

@@ -1,6 +1,7 @@
 """The certified rule: it never scores a difference above none, and serves nothing that is not certified."""
 
 import json
+import math
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -225,7 +226,19 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         ("field", "value"),
-        [("alpha", 2), ("alpha", True), ("pooled", {}), ("covered", []), ("format", 2), ("rule", 5)],
+        [
+            ("alpha", 2),
+            ("alpha", True),
+            ("alpha", 0.01),
+            ("alpha", math.nan),
+            ("pooled", {}),
+            ("pooled", {"threshold": 0.5, "served": 400, "wrong": 2, "upper": 0.06}),
+            ("pooled", {"threshold": 0.5, "served": 400, "wrong": 12, "upper": 0.02}),
+            ("intents", {INTENT: {"threshold": 0.0, "served": 0, "wrong": 0, "upper": 1.0}}),
+            ("covered", []),
+            ("format", 2),
+            ("rule", 5),
+        ],
     )
     def test_a_damaged_calibration_is_refused(self, tmp_path: Path, field: str, value: object) -> None:
         path = tmp_path / "c.json"

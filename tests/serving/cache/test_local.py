@@ -283,6 +283,22 @@ class TestAlone:
         offer = Offer("What is the meaning of life?", "out_of_scope", "It is 42.")
         assert cache.insert(offer, scope, actor="me").refusal is Refusal.NOT_CACHEABLE
 
+    def test_a_running_cache_judges_nothing_for_knowledge_that_was_edited_since_it_began(
+        self, tmp_path: Path
+    ) -> None:
+        """A build fills the new scope in the same folder while a service still holds the old answers."""
+        cache = open_cache(Settings(home=tmp_path, cache_threshold=0.75), embedder=WordEmbedder())
+        of_today = scope_of(cache, tenant="my bank")
+        approved = next(
+            it for it in cache.admission.knowledge.answers if it.cacheability is Cacheability.SEMANTIC
+        )
+        offer = Offer(approved.questions[0], approved.intent, approved.text, approved.disclosures)
+        for scope, taken in ((of_today, True), (replace(of_today, knowledge="edited"), False)):
+            cache.create_scope(scope, actor="me")
+            insertion = cache.insert(offer, scope, actor="me")
+            assert (insertion.entry is not None) is taken
+        assert insertion.refusal is Refusal.NO_SCOPE
+
 
 def test_wordings_are_part_of_the_door(tmp_path: Path) -> None:
     cache = open_cache(Settings(home=tmp_path, cache_threshold=0.75), embedder=WordEmbedder())
