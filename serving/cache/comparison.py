@@ -19,6 +19,7 @@ MARKS = (
     "conditional", "circumstance", "past", "quantity", "request", "mine", "yours", "others", "cause",
     "comparison", "without",
 )  # fmt: skip
+ASKS = ("limit", "reason", "who", "ability")
 FEATURES = (
     "cosine", "intent", "ideas_added", "ideas_dropped", "idea_swapped", "words_added", "words_dropped",
     "word_swapped", "asked_covered", "stored_covered", "owner",
@@ -27,7 +28,8 @@ FEATURES = (
     "copy_swapped", "asks_added", "asks_dropped", "event", "asks_time", "asks_price", "lead", "longer",
     "shorter", "order", "tells", "reports", "states", "flow_against",
     "side_added", "copy_lead", "copy_focus", "copy_acts", "copy_marks", "copy_values", "copy_little",
-    "kept_added", "kept_acts", *(f"{mark}_added" for mark in MARKS), "marks_dropped",
+    "kept_added", "kept_acts", "kept_side",
+    *(f"asks_{ask}" for ask in ASKS), *(f"{mark}_added" for mark in MARKS), "marks_dropped",
 )  # fmt: skip
 """Names of the features, in the order of `compare`."""
 _ALIKE_FROM = 0.35
@@ -101,7 +103,7 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
     loose_stored = sum(missing_stored) + _loose(stored, asked, words)
     near = shared * shared
     kept = _kept(stored, asked, words)
-    both = bool(asked.focus and stored.focus)
+    disjoint = bool(asked.focus and stored.focus) and not asked.focus & stored.focus
     added_values, dropped_values = asked.values - stored.values, stored.values - asked.values
     facets = {value.partition(":")[0] for value in added_values}
     conflict = any(value.partition(":")[0] in facets for value in dropped_values)
@@ -120,7 +122,7 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
             _covered(stored.units, best_stored, words),
             _owner_differs(asked, stored),
             len(asked.focus & stored.focus) / max(len(asked.focus | stored.focus), 1),
-            both and not asked.focus & stored.focus,
+            disjoint,
             len(asked.focus - stored.focus),
             len(stored.focus - asked.focus),
             len(added_values),
@@ -153,6 +155,8 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
             near * min(len(asked.little ^ stored.little), _MOST_LOOSE),
             kept * worst_asked,
             kept * (asked.act.does != stored.act.does),
+            kept * _beside(asked, missing_asked),
+            *(ask in asked.asks and ask not in stored.asks for ask in ASKS),
             *(mark in asked.marks and mark not in stored.marks for mark in MARKS),
             len(stored.marks - asked.marks),
         ],

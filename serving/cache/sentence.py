@@ -10,41 +10,47 @@ from dataclasses import dataclass
 
 from serving.language.lexicon import words
 
+
+def _set(listed: str) -> frozenset[str]:
+    """Words between blanks."""
+    return frozenset(listed.split())
+
+
 _PARTS = re.compile(r"[.!?;:,]+")
-_FILLERS = frozenset(
+_FILLERS = _set(
     """please hi hello hey ok okay and so well now um uh then just yes yeah kindly but anyway right
-    thanks""".split()
+    thanks"""
 )
-_DETERMINERS = frozenset(
+_DETERMINERS = _set(
     """my the a an me us our it this that these those another one some all both him her them his their
-    two three""".split()
+    two three"""
 )
 _TOLD = frozenset({"has", "have", "had", "did", "was", "were"})
-_SUBJECTS = frozenset("i my you we our the it your somebody someone anybody anyone".split())
+_SUBJECTS = _set("i my you we our the it your somebody someone anybody anyone")
 _STATES = frozenset({"is", "are", "am"})
 _OWN = frozenset({"i", "my", "our", "we", "mine"})
 _STILL = ("already", "left", "at the moment", "so far", "by now", "yet")
-_SIDE = frozenset("when if while because where that which who until once after before unless although".split())
+_SIDE = _set("""when if while because where that which who until once after before unless although""")
 _LEAST_BEFORE_SIDE = 3
-_GIVING = frozenset(
+_GIVING = _set(
     """pay pays paying paid send sends sending sent lend lends lending owe owes wire wires transfer
-    transfers give gives giving reimburse refund""".split()
+    transfers give gives giving reimburse refund"""
 )
-_EARNING = frozenset("receive receives receiving earn earns earning".split())
-_CHARGING = frozenset("charge charges charging bill bills deduct".split())
-_BETWEEN = frozenset(
+_EARNING = _set("receive receives receiving earn earns earning")
+_CHARGING = _set("charge charges charging bill bills deduct")
+_BETWEEN = _set(
     """do does can to have must will would could should may might need usually normally still even then
-    ever also just get""".split()
+    ever also just get"""
 )
 _ME, _YOU = frozenset({"i", "we"}), frozenset({"you"})
-_OTHERS = frozenset(
+_OTHERS = _set(
     """he she they friend somebody someone anybody people others bank employer boss landlord customer
-    customers buddy brother sister mother father son daughter one""".split()
+    customers buddy brother sister mother father son daughter one"""
 )
 _REACH = 5
 _FROM_ME, _TO_ME = "from me", "to me"
-_COMING = frozenset("come comes came coming".split())
-_GOING = frozenset("go goes went going gone".split())
+_COMING = _set("come comes came coming")
+_GOING = _set("go goes went going gone")
 _OPPOSITE = {_FROM_ME: _TO_ME, _TO_ME: _FROM_ME, "origin": "goal", "goal": "origin"}
 
 
@@ -96,9 +102,16 @@ def read_act(text: str, orders: frozenset[str], *, asks_how: bool) -> Act:
         obliged=any(_obliges(part) for part in parts),
         flows=_flows(tokens),
         side=next(
-            (at for at, token in enumerate(tokens) if at >= _LEAST_BEFORE_SIDE and token in _SIDE), len(tokens)
+            (at for at, token in enumerate(tokens) if at >= _LEAST_BEFORE_SIDE and token in _SIDE),
+            len(tokens),
         ),
     )
+
+
+def _side(tokens: Sequence[str]) -> int:
+    """Place of the first word of a side clause."""
+    places = range(_LEAST_BEFORE_SIDE, len(tokens))
+    return next((at for at in places if tokens[at] in _SIDE), len(tokens))
 
 
 def _opened(tokens: list[str]) -> list[str]:
@@ -108,9 +121,7 @@ def _opened(tokens: list[str]) -> list[str]:
 
 
 def _orders(part: Sequence[str], orders: frozenset[str]) -> bool:
-    return part[0] in orders and any(
-        token in _DETERMINERS or token[0].isdigit() for token in part[1:3]
-    )
+    return part[0] in orders and any(token in _DETERMINERS or token[0].isdigit() for token in part[1:3])
 
 
 def _reports(tokens: Sequence[str]) -> bool:
@@ -118,38 +129,42 @@ def _reports(tokens: Sequence[str]) -> bool:
     following = [*tokens, ""][1:]
     if any(one in _TOLD and other in _SUBJECTS for one, other in zip(tokens, following, strict=True)):
         return True
-    return any(
-        tokens[at] in {"that", "which"} and tokens[at + 1] in _ME and _is_past(tokens[at + 2])
-        for at in range(len(tokens) - 2)
-    ) or "happened" in tokens
+    return (
+        any(
+            tokens[at] in {"that", "which"} and tokens[at + 1] in _ME and _is_past(tokens[at + 2])
+            for at in range(len(tokens) - 2)
+        )
+        or "happened" in tokens
+    )
 
 
 def _is_past(token: str) -> bool:
     return token.endswith("ed") or token in _IRREGULAR
 
 
-_IRREGULAR = frozenset(
-    "sent made withdrew got paid took put lost bought signed gave wrote did had chose drew spent".split()
+_IRREGULAR = _set(
+    "sent made withdrew got paid took put lost bought signed gave wrote did had chose drew spent"
 )
 
 
-def _states(part: Sequence[str]) -> bool:
+def _states(part: list[str]) -> bool:
     following = part[1] if len(part) > 1 else ""
     if part[0] in _STATES and following in _OWN:
         return True
-    if any(part[at] == "am" and part[at + 1] == "i" and part[at + 2].endswith("ing") for at in range(len(part) - 2)):
+    places = range(len(part) - 2)
+    if any(part[at : at + 2] == ["am", "i"] and part[at + 2].endswith("ing") for at in places):
         return True
     said = f" {' '.join(part)} "
     return (" do i " in said or " have i " in said) and any(f" {phrase} " in said for phrase in _STILL)
 
 
 def _obliges(part: Sequence[str]) -> bool:
-    """ "Do I have to", "must I", "is it mandatory": no "what do I have to", which asks for a way."""
+    """Such as "do I have to", "must I", "is it mandatory": no "what do I have to", which asks for a way."""
     said = f" {' '.join(part)} "
     return part[0] in _ASKING and any(f" {phrase} " in said for phrase in _DUTIES)
 
 
-_ASKING = frozenset("do does must is are am will would if".split())
+_ASKING = _set("do does must is are am will would if")
 _DUTIES = ("have to", "has to", "must", "mandatory", "compulsory", "obliged to", "required to", "forced to")
 
 

@@ -163,7 +163,10 @@ def _is_period(text: str, value: TypedValue) -> bool:
 
 def _is_below_zero(text: str, value: TypedValue) -> bool:
     """Whether "zero" is that of "below zero", which is an overdraft and no number."""
-    return text[value.start : value.end] == "zero" and words(text[: value.start])[-1:] in (["below"], ["under"])
+    return text[value.start : value.end] == "zero" and words(text[: value.start])[-1:] in (
+        ["below"],
+        ["under"],
+    )
 
 
 def _without(text: str, values: Sequence[TypedValue]) -> list[str]:
