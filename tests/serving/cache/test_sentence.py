@@ -25,9 +25,7 @@ def test_who_asks_for_the_way_orders_nothing() -> None:
     assert not act("Open an account, how does that work", asks_how=True).order
 
 
-@pytest.mark.parametrize(
-    "text", ["Has my card been sent", "Where is the card that I ordered", "Did it come"]
-)
+@pytest.mark.parametrize("text", ["Has my card been sent", "Where is the card that I ordered", "Did it come"])
 def test_what_has_happened_is_a_report(text: str) -> None:
     assert act(text).report
 
