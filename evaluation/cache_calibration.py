@@ -32,10 +32,13 @@ from serving.language.protocols import Embedder, Embeddings
 
 LADDER = (0.01, 0.02, 0.05, 0.1)
 """Shares of wrong answers that can be certified."""
-AIM = 0.5
+AIM = 0.4
 """Of the thresholds certified for alpha, the lowest is served at which this part of alpha is not exceeded
 by the share of wrong answers that was seen: a bound says what may happen at worst, not what one should
 aim for."""
+LEAST_COVERAGE = 0.65
+"""Share of the paraphrases that a level has to answer to be preferred to a laxer one; where none does, the
+strictest is taken. All certified levels hold together, so any of them may be chosen."""
 CONFIDENCE = 0.95
 """With which everything certified holds together."""
 GRID = tuple(round(1 - step / 100, 2) for step in range(1, 91))
@@ -120,7 +123,9 @@ def calibrate(
     pairs_sha256: str,
     alpha: float,
 ) -> CalibrationReport:
-    """Certify the strictest level of the ladder that is at most `alpha` and that the evidence carries.
+    """Certify the strictest useful level of the ladder that is at most `alpha` and that the evidence carries.
+
+    Useful is one that answers `LEAST_COVERAGE` of the paraphrases, or the strictest where none does.
 
     Args:
         pairs: labelled pairs; those of other splits are left out.
@@ -148,7 +153,7 @@ def calibrate(
     seen = [pair for pair in pairs if pair.split == "train" and pair.intent in covered]
     train = replay(seen, knowledge, signer, scorer, embedder)
     rungs = tuple(certify(found, rung, level, starting_threshold(train, rung)) for rung in levels)
-    best = next((rung for rung in rungs if rung.certificate is not None), None)
+    best = _preferred(rungs)
     semantic = {answer.intent for answer in knowledge.answers if answer.cacheability is Cacheability.SEMANTIC}
     calibration = Calibration(
         embedder=embedder.fingerprint,
@@ -164,6 +169,15 @@ def calibrate(
     return CalibrationReport(
         calibration, rungs, _reliability(found), curve, tuple(sorted(semantic - covered.keys()))
     )
+
+
+def _preferred(rungs: Sequence[Rung]) -> Rung | None:
+    """The strictest certified level that answers enough; else the strictest; None where none is certified."""
+    certified = [rung for rung in rungs if rung.certificate is not None]
+    useful = [
+        rung for rung in certified if rung.coverage is not None and rung.coverage.estimate >= LEAST_COVERAGE
+    ]
+    return next(iter([*useful, *certified]), None)
 
 
 def replay(

@@ -165,7 +165,9 @@ def calibrate_cache(alpha: float | None = None, *, dry_run: bool = False) -> Cal
 
 def _outcome(found: "CalibrationReport", path: Path | None) -> CalibrationOutcome:
     pooled = found.calibration.pooled
-    chosen = next((rung for rung in found.rungs if rung.certificate is not None), None)
+    chosen = next(
+        (rung for rung in found.rungs if pooled is not None and rung.alpha == found.calibration.alpha), None
+    )
     return CalibrationOutcome(
         certified=chosen.alpha if chosen else None,
         threshold=pooled.threshold if pooled else None,

@@ -19,13 +19,17 @@ MARKS = (
     "conditional", "circumstance", "past", "quantity", "request", "mine", "yours", "others", "cause",
     "comparison", "without",
 )  # fmt: skip
+ASKS = ("limit", "reason", "who", "ability")
 FEATURES = (
     "cosine", "intent", "ideas_added", "ideas_dropped", "idea_swapped", "words_added", "words_dropped",
     "word_swapped", "asked_covered", "stored_covered", "owner",
     "focus_shared", "focus_disjoint", "focus_added", "focus_dropped", "values_added", "values_dropped",
     "values_conflict", "words_shared", "near_copy_asked", "near_copy_stored", "copy_added",
     "copy_swapped", "asks_added", "asks_dropped", "event", "asks_time", "asks_price", "lead", "longer",
-    "shorter", "order", *(f"{mark}_added" for mark in MARKS), "marks_dropped",
+    "shorter", "order", "tells", "reports", "states", "flow_against",
+    "side_added", "copy_lead", "copy_focus", "copy_acts", "copy_marks", "copy_values", "copy_little",
+    "kept_added", "kept_acts", "kept_side",
+    *(f"asks_{ask}" for ask in ASKS), *(f"{mark}_added" for mark in MARKS), "marks_dropped",
 )  # fmt: skip
 """Names of the features, in the order of `compare`."""
 _ALIKE_FROM = 0.35
@@ -97,7 +101,9 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
     contained = len(asked.stems & stored.stems) / max(len(stored.stems), 1)
     loose_asked = sum(missing_asked) + _loose(asked, stored, words)
     loose_stored = sum(missing_stored) + _loose(stored, asked, words)
-    both = bool(asked.focus and stored.focus)
+    near = shared * shared
+    kept = _kept(stored, asked, words)
+    disjoint = bool(asked.focus and stored.focus) and not asked.focus & stored.focus
     added_values, dropped_values = asked.values - stored.values, stored.values - asked.values
     facets = {value.partition(":")[0] for value in added_values}
     conflict = any(value.partition(":")[0] in facets for value in dropped_values)
@@ -116,7 +122,7 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
             _covered(stored.units, best_stored, words),
             _owner_differs(asked, stored),
             len(asked.focus & stored.focus) / max(len(asked.focus | stored.focus), 1),
-            both and not asked.focus & stored.focus,
+            disjoint,
             len(asked.focus - stored.focus),
             len(stored.focus - asked.focus),
             len(added_values),
@@ -136,6 +142,21 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
             max(ratio, 0.0),
             max(-ratio, 0.0),
             _disorder(alike),
+            asked.act.order and not stored.act.order,
+            asked.act.report and not stored.act.report,
+            asked.act.state and not stored.act.state,
+            asked.act.against(stored.act),
+            _beside(asked, missing_asked),
+            near * _leads(asked, stored),
+            near * len(asked.focus ^ stored.focus),
+            near * (asked.act.does != stored.act.does),
+            near * len(asked.marks - stored.marks),
+            near * len(added_values ^ dropped_values),
+            near * min(len(asked.little ^ stored.little), _MOST_LOOSE),
+            kept * worst_asked,
+            kept * (asked.act.does != stored.act.does),
+            kept * _beside(asked, missing_asked),
+            *(ask in asked.asks and ask not in stored.asks for ask in ASKS),
             *(mark in asked.marks and mark not in stored.marks for mark in MARKS),
             len(stored.marks - asked.marks),
         ],
@@ -147,6 +168,19 @@ def _loose(one: Evidence, other: Evidence, words: WordWeights) -> float:
     """How many words that carry little the one has and the other has nothing like."""
     there = (*other.units, *other.light)
     return sum(1.0 - max((words.alike(unit, it) for it in there), default=0.0) for unit in one.light)
+
+
+def _kept(one: Evidence, other: Evidence, words: WordWeights) -> float:
+    """Share of the weight of what the one says that the other says in the same words."""
+    total = sum(words.weight(unit) for unit in one.units)
+    same = sum(words.weight(unit) for unit in one.units if unit.stems and unit.stems <= other.stems)
+    return same / total if total else 0.0
+
+
+def _beside(asked: Evidence, missing: Sequence[float]) -> float:
+    """What is missing inside a side clause, which is mostly a circumstance."""
+    inside = (lack for unit, lack in zip(asked.units, missing, strict=True) if unit.at > asked.act.side)
+    return min(sum(inside), _MOST_LOOSE)
 
 
 def _by_kind(units: Sequence[Unit], missing: Sequence[float]) -> tuple[float, float]:

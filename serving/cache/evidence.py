@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serving.cache.sentence import Act, read_act
 from serving.errors import InvalidInputError
 from serving.language.lexicon import Lexicon, Phrase, PhraseTable, match_spans, words
 
 _PARTS = ("concepts", "focus", "marks")
-_WORDS = ("plain", "light", "asks")
+_WORDS = ("plain", "light", "asks", "orders")
 _BETWEEN = "|"
 _LEAST_STEM = 3
 
@@ -32,6 +33,7 @@ class Concepts:
         plain: words that carry nothing by themselves.
         light: words that carry little.
         asks: kinds of focus that a paraphrase keeps.
+        orders: verbs that tell somebody to do something where they begin a sentence; not stemmed.
         sha256: hash of the file.
     """
 
@@ -42,6 +44,7 @@ class Concepts:
     plain: frozenset[str]
     light: frozenset[str]
     asks: frozenset[str]
+    orders: frozenset[str]
     sha256: str
 
 
@@ -79,6 +82,8 @@ class Evidence:
         owners: thing → whose it is said to be: `mine`, `yours` or `others`.
         stems: its words, stemmed.
         length: its number of words.
+        act: what it does by its grammar.
+        little: its question words, prepositions and other small words that turn a sentence.
     """
 
     units: tuple[Unit, ...]
@@ -91,6 +96,8 @@ class Evidence:
     owners: Mapping[str, frozenset[str]]
     stems: frozenset[str]
     length: int
+    act: Act
+    little: frozenset[str]
 
 
 def read_evidence(text: str, concepts: Concepts, lexicon: Lexicon) -> Evidence:
@@ -132,7 +139,27 @@ def read_evidence(text: str, concepts: Concepts, lexicon: Lexicon) -> Evidence:
         _owners(plain_tokens, list(units.values())),
         frozenset(tokens),
         len(tokens),
+        read_act(text, concepts.orders, asks_how="method" in focus),
+        frozenset(_TURNING.get(token, token) for token in plain_tokens if token in _TURNING),
     )
+
+
+_TURNING = {
+    **{
+        word: word
+        for word in """what when where why how who which from to into out "off" back without through against
+        before after during again already still yet other else any all only but every both than until
+        instead under over am never more less another must see much many long""".replace('"', "").split()
+    },
+    **dict.fromkeys(("what's",), "what"),
+    **dict.fromkeys(("where's",), "where"),
+    **dict.fromkeys(("who's", "whom", "whose"), "who"),
+    **dict.fromkeys(("how's",), "how"),
+    **dict.fromkeys(("when's",), "when"),
+    **dict.fromkeys(("onto", "in"), "into"),
+    **dict.fromkeys(("has", "had", "was", "were", "did"), "past"),
+}
+"""Small words that make two nearly equal sentences different ones, by what they count as."""
 
 
 def _owners(tokens: list[str], units: list[Unit]) -> dict[str, frozenset[str]]:
@@ -141,7 +168,7 @@ def _owners(tokens: list[str], units: list[Unit]) -> dict[str, frozenset[str]]:
     for unit in units:
         for word in reversed(tokens[max(unit.at - _POSSESSIVE_REACH, 0) : unit.at]):
             owner = _POSSESSIVES.get(word) or (
-                "others" if word.endswith("'s") and word not in _SHORT_IS else ""
+                "others" if word.endswith(("'s", "s'")) and word not in _SHORT_IS else ""
             )
             if owner:
                 for idea in unit.ideas or {unit.key}:
@@ -202,12 +229,14 @@ def load_concepts(path: Path) -> Concepts:
         frozenset(stem(word) for phrase in _phrases(path, name, data[name]) for word in phrase)
         for name in ("plain", "light")
     )
-    asks = frozenset(word for phrase in _phrases(path, "asks", data["asks"]) for word in phrase)
+    asks, orders = (
+        frozenset(word for phrase in _phrases(path, name, data[name]) for word in phrase)
+        for name in ("asks", "orders")
+    )
     gapped = {phrase: value for phrase, value in ideas.items() if any(word[:2] == ".." for word in phrase)}
     whole = PhraseTable({phrase: value for phrase, value in ideas.items() if phrase not in gapped})
-    return Concepts(
-        whole, PhraseTable(gapped), focus, marks, plain, light - plain, asks, hashlib.sha256(raw).hexdigest()
-    )
+    sha256 = hashlib.sha256(raw).hexdigest()
+    return Concepts(whole, PhraseTable(gapped), focus, marks, plain, light - plain, asks, orders, sha256)
 
 
 def _table(path: Path, part: str, values: Any) -> PhraseTable:

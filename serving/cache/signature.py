@@ -20,7 +20,7 @@ from serving.spoken.given_names import GIVEN_NAMES
 from serving.spoken.lexicon import ORDINAL_ENDINGS, ORDINALS
 from serving.spoken.values import Kind, TypedValue
 
-RULES = "6"
+RULES = "7"
 """Version of the rules below, part of the cache scope: signatures of other rules are not comparable."""
 
 
@@ -82,7 +82,7 @@ class Signer:
         """
         # Without capitals: they tell of people whom another way of writing would hide.
         plain = unaccented(text).lower()
-        values = parse(plain, currency=self.currency)
+        values = [value for value in parse(plain, currency=self.currency) if not _is_below_zero(plain, value)]
         pairs = self._facets(text)
         pairs += [self._value(value) for value in values if not _is_period(plain, value)]
         pairs += [("bound", bound) for value in values for bound in self._bounds(plain, value)]
@@ -161,6 +161,14 @@ def _is_period(text: str, value: TypedValue) -> bool:
         return False
     before = words(text[max(0, value.start - _NEAR) : value.start])[-1:]
     return bool(before) and before[0] not in _SPANNING
+
+
+def _is_below_zero(text: str, value: TypedValue) -> bool:
+    """Whether "zero" is that of "below zero", which is an overdraft and no number."""
+    return text[value.start : value.end] == "zero" and words(text[: value.start])[-1:] in (
+        ["below"],
+        ["under"],
+    )
 
 
 def _without(text: str, values: Sequence[TypedValue]) -> list[str]:
