@@ -14,6 +14,8 @@ from serving.errors import InvalidInputError
 
 PRIOR = 0.99
 """π where nothing is certified: an approved answer to its own words is hardly ever wrong."""
+LEAST_PRIOR = 0.96
+"""Least π: one soft doubt leaves 0.904, above the floor of 0.9 that is served; two leave 0.853."""
 Prior = Callable[[str], float]
 """Intent → π, the accuracy without feedback, 0 to 1; `rule.prior_of` makes the certified one."""
 PRIOR_WEIGHT = 4.0
@@ -28,8 +30,8 @@ SHADOWS_TO_QUARANTINE = 2
 """Disagreements of the engine, in different calls or turns, that stop an entry until a person has looked.
 
 The engine is another judge, not the truth: a language model has an error rate of its own. One disagreement
-is hard evidence and takes an entry below the serving floor of 0.9 (to 0.79 from a prior of 0.99, to 0.76 from
-0.95) for some forty to sixty days unless others agree, which is stop enough; two that time or others could
+is hard evidence and takes an entry below the serving floor of 0.9 (to 0.79 from a prior of 0.99, to 0.77 from
+0.96) for some forty to sixty days unless others agree, which is stop enough; two that time or others could
 outweigh again are a person's business.
 """
 

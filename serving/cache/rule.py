@@ -9,9 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.cache.belief import PRIOR, Prior, uncertified
+from serving.cache.belief import LEAST_PRIOR, PRIOR, Prior, uncertified
 from serving.cache.calibration import Calibration
-from serving.cache.nearby import ACCURACY_FLOOR
 from serving.cache.protocol import HitRule, Neighbour, Verdict
 from serving.cache.scorer import EvidenceScorer, Score, agreed, probability
 from serving.cache.types import CacheQuery, Reason
@@ -91,9 +90,10 @@ class CertifiedRule:
 def prior_of(rule: HitRule) -> Prior:
     """What is believed of an entry before anybody tells of it, where this rule serves.
 
-    It is the precision that the calibration achieved for the entry's intent. It is never under the floor of
-    what is served, or good news would stop an entry; nor over `PRIOR`, or a small calibration without a
-    mistake would make it certain. An intent without a certificate, and a rule without one, have `PRIOR`.
+    It is the precision that the calibration achieved for the entry's intent. It is never under `LEAST_PRIOR`,
+    or one impatient caller would take an answer away from everybody; nor over `PRIOR`, or a small calibration
+    without a mistake would make it certain. An intent without a certificate, and a rule without one, have
+    `PRIOR`.
     """
     calibration = rule.calibration if isinstance(rule, CertifiedRule) else None
     if calibration is None:
@@ -101,7 +101,7 @@ def prior_of(rule: HitRule) -> Prior:
 
     def prior(intent: str) -> float:
         achieved = calibration.precision(intent)
-        return PRIOR if achieved is None else min(PRIOR, max(ACCURACY_FLOOR, achieved))
+        return PRIOR if achieved is None else min(PRIOR, max(LEAST_PRIOR, achieved))
 
     return prior
 

@@ -56,6 +56,13 @@ def command(*arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout) if done.stdout.strip() else done.stderr
 
 
+def asked(*arguments: str, code: int = 0) -> Any:
+    """The same in this process, for what is no flow."""
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout) if done.stdout.strip() else done.stderr
+
+
 def talk(settings: Settings, *calls: Sequence[str]) -> list[CallRecord]:
     """Typed calls, all of their hits checked with the engine."""
     with Runtime(settings.model_copy(update={"shadow_share": 1.0}), voice=False) as runtime:
@@ -68,28 +75,28 @@ def store(home: Settings) -> CacheStore:
 
 
 def test_a_question_is_explained_with_guards_and_neighbours(home: Settings) -> None:
-    found = command("explain", QUESTION, "--json")
+    found = asked("explain", QUESTION, "--json")
     assert found["decision"]["outcome"] == "hit"
     assert all(guard["passed"] for guard in found["guards"])
     assert (found["neighbours"][0]["question"], found["neighbours"][0]["apart"]) == (QUESTION, "")
     assert found["neighbours"][0]["similarity"] == pytest.approx(1.0, abs=1e-5)
     assert any("intent" in it["apart"] or "≠" in it["apart"] for it in found["neighbours"][1:])
-    personal = command("explain", "my card is 4111 1111 1111 1111", "--json")
+    personal = asked("explain", "my card is 4111 1111 1111 1111", "--json")
     assert "4111" not in json.dumps(personal)
     assert personal["neighbours"] == []
 
 
 def test_an_entry_says_why_it_would_or_would_not_answer(home: Settings, store: CacheStore) -> None:
     entry = next(it for it in store.entries() if it.question == QUESTION)
-    verdict = command("inspect", entry.id[:9], "--question", QUESTION.upper(), "--json")["verdict"]
+    verdict = asked("inspect", entry.id[:9], "--question", QUESTION.upper(), "--json")["verdict"]
     assert verdict["hits"] is True
     assert verdict["decision"]["entry"]["id"] == entry.id
-    command("feedback", entry.id, "wrong", "--json")
-    verdict = command("inspect", entry.id, "--question", QUESTION, "--json")["verdict"]
+    asked("feedback", entry.id, "wrong", "--json")
+    verdict = asked("inspect", entry.id, "--question", QUESTION, "--json")["verdict"]
     assert verdict["hits"] is False
     assert [it["name"] for it in verdict["guards"] if not it["passed"]] == ["servable"]
     assert verdict["decision"]["reason"] == "quarantined"
-    other = command("inspect", entry.id, "--question", "how do I freeze my card", "--json")["verdict"]
+    other = asked("inspect", entry.id, "--question", "how do I freeze my card", "--json")["verdict"]
     assert {it["name"] for it in other["guards"] if not it["passed"]} >= {"intent", "servable"}
 
 
@@ -97,25 +104,25 @@ def test_an_export_comes_back_through_admission_and_another_scopes_does_not(
     home: Settings, store: CacheStore, tmp_path: Path
 ) -> None:
     file = tmp_path / "cache.jsonl"
-    exported = command("export", str(file), "--json")["entries"]
+    exported = asked("export", str(file), "--json")["entries"]
     (scope,) = store.scopes()
     store.remove_scopes([scope], actor="test")
-    assert command("import", str(file), "--dry-run", "--json", code=1)["taken"] == 0  # nothing is made
-    assert command("import", str(file), "--json")["taken"] == exported
+    assert asked("import", str(file), "--dry-run", "--json", code=1)["taken"] == 0  # nothing is made
+    assert asked("import", str(file), "--json")["taken"] == exported
     assert len(store.entries()) == exported
     lines = file.read_text().splitlines()[:20]
     file.write_text("\n".join(lines))
-    assert command("import", str(file), "--json")["taken"] == len(lines)  # again: nothing is new
+    assert asked("import", str(file), "--json")["taken"] == len(lines) - 1  # again: nothing is new
     assert len(store.entries()) == exported
     bad = json.loads(lines[1]) | {"question": "what is the limit for card 4111 1111 1111 1111", "source": "x"}
     file.write_text("\n".join([lines[0], json.dumps(bad), *lines[2:]]))
-    found = command("import", str(file), "--json", code=1)
+    found = asked("import", str(file), "--json", code=1)
     assert [(it["line"], it["refusal"]) for it in found["refusals"]] == [(2, "personal_question")]
     foreign = json.loads(lines[0])
     foreign["scope"]["knowledge"] = "edited"
     file.write_text("\n".join([json.dumps(foreign), *lines[1:]]))
-    assert "another scope: knowledge" in command("import", str(file), code=1)
-    assert command("verify", "--json")["problems"] == []
+    assert "another scope: knowledge" in asked("import", str(file), code=1)
+    assert asked("verify", "--json")["problems"] == []
 
 
 def test_what_callers_do_is_heard_and_what_is_wrong_goes_at_night(

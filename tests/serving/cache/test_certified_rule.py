@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.cache.belief import PRIOR, posterior
+from serving.cache.belief import LEAST_PRIOR, PRIOR, posterior
 from serving.cache.calibration import Calibration, Certificate, load_calibration, save_calibration
 from serving.cache.choice import choose_rule, prior_of_home, project_scorer
 from serving.cache.comparison import FEATURES
@@ -302,28 +302,28 @@ class TestPrior:
 
     def test_an_entry_begins_with_the_precision_that_its_intents_calibration_achieved(self) -> None:
         calibration = certified(
-            pooled=Certificate(0.5, 400, 20, 0.08), intents={"rates": Certificate(0.6, 100, 8, 0.1)}
+            pooled=Certificate(0.5, 400, 12, 0.08), intents={"rates": Certificate(0.6, 100, 2, 0.1)}
         )
-        assert self.prior(calibration) == pytest.approx(0.95)
-        assert self.prior(calibration, "rates") == pytest.approx(0.92)
+        assert self.prior(calibration) == pytest.approx(0.97)
+        assert self.prior(calibration, "rates") == pytest.approx(0.98)
 
     def test_without_a_certificate_it_begins_as_approved(self) -> None:
         assert self.prior(None) == self.prior(certified(), "another intent") == PRIOR
         assert self.prior(certified(pooled=None)) == PRIOR
         assert prior_of(CosineRule(0.5))(INTENT) == PRIOR
 
-    @pytest.mark.parametrize(("wrong", "expected"), [(0, PRIOR), (30, ACCURACY_FLOOR)])
-    def test_it_is_neither_certain_nor_so_low_that_good_news_would_stop_an_entry(
+    @pytest.mark.parametrize(("wrong", "expected"), [(0, PRIOR), (30, LEAST_PRIOR)])
+    def test_it_is_neither_certain_nor_so_low_that_one_soft_doubt_would_stop_an_entry(
         self, wrong: int, expected: float
     ) -> None:
         prior = self.prior(certified(pooled=Certificate(0.5, 100, wrong, 0.5)))
         assert prior == expected
-        assert posterior([(Signal.SETTLED, timedelta(0))], prior=prior) >= ACCURACY_FLOOR
+        assert posterior([(Signal.REASKED, timedelta(0))], prior=prior) >= ACCURACY_FLOOR
 
     def test_what_is_told_is_weighed_against_it_wherever_it_is_told(self, tmp_path: Path) -> None:
-        calibration = certified(pooled=Certificate(0.5, 400, 20, 0.08))
+        calibration = certified(pooled=Certificate(0.5, 400, 12, 0.08))
         save_calibration(calibration, tmp_path / "cache" / "calibration.json")
-        expected = posterior([(Signal.REASKED, timedelta(0))], prior=0.95)
+        expected = posterior([(Signal.REASKED, timedelta(0))], prior=0.97)
         told = [Feedback(entry().id, Signal.REASKED, NOON, "call:a:1", "test")]
         fill(tmp_path / "cache", [entry()])
         rule = CertifiedRule(SCORER, calibration)
