@@ -164,6 +164,7 @@ def calibrate(
         confidence=CONFIDENCE,
         pooled=best.certificate if best is not None else None,
         covered=covered,
+        intents=refine(found, best.alpha, starting_threshold(train, best.alpha)) if best is not None else {},
     )
     curve = tuple((threshold, *_served(found, threshold)) for threshold in GRID)
     return CalibrationReport(
@@ -274,6 +275,31 @@ def starting_threshold(train: Sequence[Replayed], alpha: float) -> float | None:
         if served and wrong <= TRAIN_FLATTERS * alpha * served:
             fit = threshold
     return fit
+
+
+def refine(found: Sequence[Replayed], alpha: float, start: float | None) -> dict[str, Certificate]:
+    """Thresholds of single intents, where an intent's own pairs certify one; they replace the pooled one.
+
+    Only intents with so many pairs are tested that they could pass without a mistake; the number of pairs
+    says nothing of the outcome, so the choice costs no confidence. Those tested share it evenly
+    (Bonferroni): at `CONFIDENCE`, all thresholds of single intents hold together.
+
+    Args:
+        found: pairs of split calibration, replayed.
+        alpha: level of the pooled certificate.
+        start: threshold at which the order of tests begins.
+    """
+    own: dict[str, list[Replayed]] = {}
+    for outcome in found:
+        own.setdefault(outcome.pair.intent, []).append(outcome)
+    enough = {
+        intent: outcomes
+        for intent, outcomes in sorted(own.items())
+        if clopper_pearson_upper(0, len(outcomes), CONFIDENCE) <= alpha
+    }
+    level = 1 - (1 - CONFIDENCE) / max(len(enough), 1)
+    rungs = {intent: certify(outcomes, alpha, level, start) for intent, outcomes in enough.items()}
+    return {intent: rung.certificate for intent, rung in rungs.items() if rung.certificate is not None}
 
 
 def _served(found: Sequence[Replayed], threshold: float) -> tuple[int, int]:

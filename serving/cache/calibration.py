@@ -52,8 +52,8 @@ class Calibration:
         confidence: with which all bounds hold together.
         pooled: for every intent in `covered`.
         covered: intents with enough labelled pairs to count as part of the pool, with their number of pairs.
-        intents: certificates of single intents, which replace the pooled one; for operators with pairs
-            enough.
+        intents: certificates of single intents, which replace the pooled one; all of them hold together at
+            the same confidence.
     """
 
     embedder: str

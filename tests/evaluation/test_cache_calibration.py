@@ -13,6 +13,7 @@ from evaluation.cache_calibration import (
     Replayed,
     calibrate,
     certify,
+    refine,
     replay,
     starting_threshold,
 )
@@ -35,6 +36,10 @@ SCORER = project_scorer(default_data_dir(), SIGNER.lexicon)
 
 def outcomes(right: int, wrong: int, score: float) -> list[Replayed]:
     return [Replayed(PAIR, score, True)] * right + [Replayed(TWIN, score, False)] * wrong
+
+
+def of(intent: str, outcome: Replayed) -> Replayed:
+    return replace(outcome, pair=replace(outcome.pair, intent=intent))
 
 
 class TestCertifying:
@@ -74,6 +79,21 @@ class TestCertifying:
             found = [Replayed(PAIR, rng.choice(GRID), rng.random() >= alpha) for _ in range(400)]
             false += certify(found, alpha, 0.95, 0.9).certificate is not None
         assert clopper_pearson_upper(false, runs, 0.5) <= 0.06
+
+    def test_an_intent_has_a_threshold_of_its_own_once_its_own_pairs_certify_one(self) -> None:
+        much, little = outcomes(200, 0, 0.9), [of("rates", outcome) for outcome in outcomes(20, 0, 0.9)]
+        found = refine([*much, *little], 0.05, 0.9)
+        assert list(found) == ["fees"]
+        assert found["fees"].upper <= 0.05
+
+    def test_an_intent_that_is_often_wrong_gets_none(self) -> None:
+        assert refine(outcomes(150, 50, 0.9), 0.05, 0.9) == {}
+
+    def test_intents_share_the_confidence(self) -> None:
+        alone = outcomes(60, 0, 0.9)
+        assert list(refine(alone, 0.05, 0.9)) == ["fees"]
+        crowd = [of(f"intent {n}", outcome) for n in range(20) for outcome in alone]
+        assert refine(crowd, 0.05, 0.9) == {}
 
     def test_the_grid_is_in_order(self) -> None:
         assert list(GRID) == sorted(GRID, reverse=True)
