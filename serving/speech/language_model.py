@@ -7,17 +7,19 @@ complete or not at all.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from serving.errors import InvalidInputError, MissingError, UnavailableError
-from serving.files import new_folder, writing_to
+from serving.files import make_folder, new_folder, writing_to
 from serving.speech.espeak_tts import espeak_library
 from serving.speech.ngram import NgramModel, train_ngram
 from serving.speech.number_phrases import standalone_phrases, with_other_values
@@ -115,11 +117,12 @@ def build_language_model(lines: Iterable[str], folder: Path) -> LanguageModelFil
         {word for sentence in sentences for word in sentence}, known, espeak_library().phonemes
     )
     model = train_ngram([[word for word in sentence if word in pronunciations] for sentence in sentences])
-    # Another process may put the same model there first; that one is as good.
-    with contextlib.suppress(FileExistsError), writing_to(folder), new_folder(target) as temporary:
-        _write(model, pronunciations, digest, temporary)
+    with writing_to(folder), _alone(folder):
+        # Another process may have put the same model there first; that one is as good.
         if _load(target, digest) is None:
             shutil.rmtree(target, ignore_errors=True)
+            with new_folder(target) as temporary:
+                _write(model, pronunciations, digest, temporary)
     built = _load(target, digest)
     if built is None:
         raise UnavailableError(
@@ -142,6 +145,18 @@ def _write(model: NgramModel, pronunciations: dict[str, list[str]], digest: str,
         "dictionary": [dictionary.name, _file_hash(dictionary)],
     }
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder, so that no two processes look and remove at once; the kernel frees it at an end."""
+    make_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _load(folder: Path, digest: str) -> LanguageModelFiles | None:

@@ -1,12 +1,14 @@
 """From the project's text to files that pocketsphinx loads; and what must never get in."""
 
 import shutil
+import threading
 from calendar import month_name
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from serving import files as files_module
 from serving.errors import InvalidInputError, MissingError, UnavailableError
 from serving.settings import default_data_dir
 from serving.speech.language_model import (
@@ -174,6 +176,29 @@ def test_several_processes_may_build_the_same_model_at_once(tmp_path: Path) -> N
     assert len({files.sha256 for files in found}) == 1
     assert all(files.lm.is_file() for files in found)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_another_process_has_just_put_in_place_is_not_taken_for_a_damaged_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, remove = threading.Event(), shutil.rmtree
+    rename = files_module._rename
+
+    def slowly(path: Path, *, ignore_errors: bool = False) -> None:
+        if path.name.isalnum():  # where the model goes, and no temporary folder
+            put.wait(0.3)  # time for the other one, where nothing holds it back
+        remove(path, ignore_errors=ignore_errors)
+
+    def told(folder: Path, destination: Path) -> None:
+        rename(folder, destination)
+        put.set()
+
+    monkeypatch.setattr(shutil, "rmtree", slowly)
+    monkeypatch.setattr(files_module, "_rename", told)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: build_language_model(SENTENCES, tmp_path), range(2)))
+    assert found[0] == found[1]
+    assert found[0].lm.is_file()
 
 
 @pytest.mark.parametrize("lines", [[], [""], ["...", "123", "日本語"]])
