@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from serving.cache.types import CacheDecision, CacheQuery, CacheScope, Outcome, 
 from serving.cache.wire import MOST_BYTES, LookupAnswer, decode, encode
 from serving.errors import IntegrityError, InvalidInputError, MissingError, UnavailableError, VoicebotError
 from serving.language.knowledge import Cacheability
+from serving.work_pool import WorkPool
 
 if TYPE_CHECKING:
     import httpx
@@ -31,6 +33,7 @@ WRITE_S = 5.0
 """How long an insert, feedback or statistics may take, seconds."""
 _TO_CONNECT = 0.4
 _CONNECTIONS = 64
+_THREADS = 32
 T = TypeVar("T")
 
 
@@ -71,6 +74,7 @@ class RemoteCache:
         self._refused: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._opened: httpx.Client | None = None
+        self._pool = WorkPool("cache service", _THREADS)
 
     def lookup(self, query: CacheQuery, scope: CacheScope) -> CacheDecision:
         """See `Cache.lookup`."""
@@ -139,7 +143,8 @@ class RemoteCache:
         return self._generation
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Let the connections go; nothing can be asked any more."""
+        self._pool.close()
         with self._lock:
             client, self._opened = self._opened, None
         if client is not None:
@@ -194,7 +199,31 @@ class RemoteCache:
         return found
 
     def _sent(self, method: str, path: str, limit_s: float, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer; an answer that drips or does not end is given up."""
+        """Status and body of the answer, within the limit whatever the service does.
+
+        The library's own limits are for each read, and hold while a header drips; so nobody waits for the
+        exchange itself.
+        """
+        answer: Future[tuple[int, bytes]] = Future()
+
+        def exchange() -> None:
+            try:
+                answer.set_result(self._exchanged(method, path, limit_s, body))
+            except Exception as error:  # it is raised where the answer is waited for
+                answer.set_exception(error)
+
+        try:
+            give_up = self._pool.submit(exchange)
+        except RuntimeError as error:
+            raise UnavailableError("The client of the cache service is closed.") from error
+        try:
+            return answer.result(limit_s)
+        except TimeoutError as error:
+            give_up()
+            raise self._endless() from error
+
+    def _exchanged(self, method: str, path: str, limit_s: float, body: bytes) -> tuple[int, bytes]:
+        """One request and its answer; a body that drips or does not end is given up."""
         import httpx
 
         end = self._now() + limit_s
@@ -205,13 +234,16 @@ class RemoteCache:
                 for chunk in answer.iter_raw():
                     content += chunk
                     if len(content) > MOST_BYTES or self._now() > end:
-                        raise UnavailableError(f"The cache service at {self._url} does not come to an end.")
+                        raise self._endless()
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             raise UnavailableError(
                 f"The cache service at {self._url} does not answer ({type(error).__name__}).",
                 advice="Check that it is running and that VOICEBOT_CACHE_URL is right.",
             ) from error
         return answer.status_code, bytes(content)
+
+    def _endless(self) -> UnavailableError:
+        return UnavailableError(f"The cache service at {self._url} does not come to an end.")
 
     def _client(self) -> "httpx.Client":
         import httpx

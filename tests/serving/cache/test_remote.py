@@ -128,7 +128,15 @@ def drips(line: socket.socket) -> None:
         threading.Event().wait(0.05)
 
 
-@pytest.mark.parametrize("how", [silent, drips])
+def drips_headers(line: socket.socket) -> None:
+    """The same before the answer has begun."""
+    line.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+    for _ in range(100):
+        line.sendall(b"a")
+        threading.Event().wait(0.05)
+
+
+@pytest.mark.parametrize("how", [silent, drips, drips_headers])
 def test_a_service_that_hangs_costs_a_caller_a_quarter_of_a_second_and_soon_nothing(how: Answering) -> None:
     with listening(how) as (url, came), contextlib.closing(RemoteCache(url)) as client:
         client.lookup(ask("warm up"), SCOPE)  # loads the library
