@@ -120,8 +120,14 @@ class CacheStream:
         pointer = self._pointer()
         if pointer is None:
             return None
-        texts = list(self._texts(str(pointer["list"])))
-        if len(texts) != pointer["entries"] or not self._there(pointer):
+        name, entries = str(pointer["list"]), int(pointer["entries"])
+        with self._link.asked():
+            length = self._link.client.llen(name)
+        # Before it is read: the pointer is sealed, the length of a list is anybody's.
+        if length != entries:
+            return None
+        texts = list(self._texts(name, entries))
+        if len(texts) != entries or not self._there(pointer):
             return None
         epoch, position = str(pointer["epoch"]), str(pointer["position"])
         return WholeState(tuple(self._readable(texts)), epoch, position)
@@ -177,15 +183,11 @@ class CacheStream:
             epoch, found = pipe.get(self._epoch).xrange(self._news, min=position, max=position).execute()
         return bool(found) and epoch == pointer["epoch"]
 
-    def _texts(self, name: str) -> Iterator[str]:
-        start = 0
-        while True:
+    def _texts(self, name: str, entries: int) -> Iterator[str]:
+        for start in range(0, entries, _CHUNK):
             with self._link.asked():
-                texts = self._link.client.lrange(name, start, start + _CHUNK - 1)
+                texts = self._link.client.lrange(name, start, min(start + _CHUNK, entries) - 1)
             yield from texts
-            if len(texts) < _CHUNK:
-                return
-            start += _CHUNK
 
     def _readable(self, texts: Sequence[str]) -> Iterator[News]:
         for text in texts:

@@ -1,6 +1,7 @@
 """Replicas of a cache that share a real Redis: what one learns, the others hold within a second."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,9 @@ from serving.cache.protocol import Feedback, Offer, Signal
 from serving.cache.types import CacheScope
 from serving.language.protocols import Embeddings
 from serving.services.cache_changes import place
-from serving.services.cache_news import Content, News, Standing
+from serving.services.cache_news import Content, News, Seal, Standing
+from serving.services.cache_stream import CacheStream
+from serving.services.redis_link import RedisLink
 from tests.serving.cache.conformance import SetClock
 from tests.serving.cache.replicas import OFFER, QUESTIONS, Replica, whisper
 from tests.serving.cache.worlds import shared
@@ -235,6 +238,32 @@ def test_a_replica_that_missed_more_than_the_stream_keeps_takes_a_whole_state(ma
     eventually(lambda: here.holds(own) and there.state() == here.state(), within_s=15)
     assert not there.holds(first)
     assert len(there.state()) == 301
+
+
+def test_a_whole_state_that_somebody_has_lengthened_is_not_even_read(
+    redis_server: RedisServer, namespace: str
+) -> None:
+    import redis
+
+    news = [News(entry_id(SCOPE, INTENT, Q1), Content(stamp(), SCOPE, Offer(Q1, INTENT, OFFER.answer)))]
+    client = redis.Redis.from_url(redis_server.url)
+
+    def reads() -> int:
+        return int(client.info("commandstats").get("cmdstat_lrange", {}).get("calls", 0))
+
+    link = RedisLink(redis_server.url, namespace=namespace)
+    with closing(CacheStream(link, Seal(b"a key of the bank", namespace))) as stream:
+        stream.begin()
+        stream.tell(news)
+        found = client.xrange(f"{{{namespace}}}:cache:news")
+        stream.leave(news, found[-1][0].decode())
+        state, so_far = stream.state(), reads()
+        assert state is not None
+        assert state.news == tuple(news)
+        (name,) = client.keys(f"{{{namespace}}}:cache:state:*")
+        client.rpush(name, *["more"] * 10)
+        assert stream.state() is None
+        assert reads() == so_far
 
 
 def poison(question: str = Q1, answer: str = OFFER.answer, intent: str = INTENT, **changes: object) -> News:
