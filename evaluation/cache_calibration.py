@@ -153,7 +153,7 @@ def calibrate(
     seen = [pair for pair in pairs if pair.split == "train" and pair.intent in covered]
     train = replay(seen, knowledge, signer, scorer, embedder)
     rungs = tuple(certify(found, rung, level, starting_threshold(train, rung)) for rung in levels)
-    best = _preferred(rungs)
+    best = preferred(rungs)
     semantic = {answer.intent for answer in knowledge.answers if answer.cacheability is Cacheability.SEMANTIC}
     calibration = Calibration(
         embedder=embedder.fingerprint,
@@ -172,7 +172,7 @@ def calibrate(
     )
 
 
-def _preferred(rungs: Sequence[Rung]) -> Rung | None:
+def preferred(rungs: Sequence[Rung]) -> Rung | None:
     """The strictest certified level that answers enough; else the strictest; None where none is certified."""
     certified = [rung for rung in rungs if rung.certificate is not None]
     useful = [

@@ -11,17 +11,19 @@ from evaluation.cache_calibration import (
     GRID,
     LADDER,
     Replayed,
+    Rung,
     calibrate,
     certify,
+    preferred,
     refine,
     replay,
     starting_threshold,
 )
 from evaluation.cache_pairs import CachePair
 from evaluation.cache_plots import calibration_plots
-from evaluation.statistics import clopper_pearson_upper
+from evaluation.statistics import Interval, clopper_pearson, clopper_pearson_upper
 from flows.calibrate_cache import project_calibration, write_report
-from serving.cache.calibration import load_calibration
+from serving.cache.calibration import Certificate, load_calibration
 from serving.cache.choice import project_scorer
 from serving.errors import InvalidInputError
 from serving.language.encoder import SentenceEncoder
@@ -40,6 +42,11 @@ def outcomes(right: int, wrong: int, score: float) -> list[Replayed]:
 
 def of(intent: str, outcome: Replayed) -> Replayed:
     return replace(outcome, pair=replace(outcome.pair, intent=intent))
+
+
+def rung(alpha: float, coverage: Interval | None = None) -> Rung:
+    certificate = Certificate(0.5, 300, 1, alpha) if coverage is not None else None
+    return Rung(alpha, certificate, 0.5 if certificate else None, coverage, alpha)
 
 
 class TestCertifying:
@@ -94,6 +101,14 @@ class TestCertifying:
         assert list(refine(alone, 0.05, 0.9)) == ["fees"]
         crowd = [of(f"intent {n}", outcome) for n in range(20) for outcome in alone]
         assert refine(crowd, 0.05, 0.9) == {}
+
+    def test_of_the_levels_the_strictest_that_answers_enough_is_preferred(self) -> None:
+        few, many = clopper_pearson(56, 100), clopper_pearson(71, 100)
+        none, strict, lax = rung(0.01), rung(0.05, few), rung(0.1, many)
+        assert preferred([none, strict, lax]) is lax
+        assert preferred([none, rung(0.05, many), lax]).alpha == 0.05  # type: ignore[union-attr]
+        assert preferred([none, strict]) is strict, "where none answers enough"
+        assert preferred([none]) is None
 
     def test_the_grid_is_in_order(self) -> None:
         assert list(GRID) == sorted(GRID, reverse=True)
