@@ -58,6 +58,7 @@ lint: install
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/voicebot check-data
+	$(BIN)/python -m pytest -q tests/test_house.py
 
 format: install
 	$(BIN)/ruff check --fix .

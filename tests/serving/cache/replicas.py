@@ -1,6 +1,6 @@
 """Replicas of a cache for tests: real stores, a real door, a real Redis, an embedder without a model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -138,6 +138,10 @@ class Replica:
             found.entry.id: _summary(found, len(self.store.feedback(found.entry.id)))
             for found in self.store.stored()
         }
+
+
+Make = Callable[..., Replica]
+"""Makes a replica of a name: `make("a", most=20)`."""
 
 
 def _summary(found: StoredEntry, observations: int) -> tuple[str, bool, float, int]:

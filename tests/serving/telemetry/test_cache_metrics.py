@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,8 +15,11 @@ from serving.cache.lookup import SemanticCache
 from serving.cache.protocol import Feedback, Signal
 from serving.cache.signature import Signer
 from serving.cache.store import FILE, CacheStore
+from serving.cache.types import Outcome, Reason
 from serving.call.cache_watch import watch_cache
 from serving.call.shadow import ShadowResult
+from serving.errors import Category
+from serving.services.cache_metrics import CacheMetrics
 from serving.settings import Settings
 from serving.telemetry.cache_metrics import RESULTS, CacheCounts
 from serving.telemetry.metrics import TurnMetrics
@@ -93,17 +97,35 @@ def test_checks_of_earlier_processes_are_in_the_bound_from_the_start(settings: S
     assert found["voicebot_cache_false_hits_upper_bound"] == ShadowTally(4, 1).upper_bound() < 1.0
 
 
-def expressions() -> dict[str, str]:
+def rules() -> list[dict[str, Any]]:
     (group,) = yaml.safe_load(ALERTS.read_text())["groups"]
-    return {rule["alert"]: rule["expr"] for rule in group["rules"]}
+    return list(group["rules"])
+
+
+def expressions() -> dict[str, str]:
+    return {rule["alert"]: rule["expr"] for rule in rules()}
 
 
 def test_every_metric_that_an_alert_asks_for_exists() -> None:
-    metrics = TurnMetrics()
-    metrics.cache.watch(lambda: CacheCounts(1, 0, 0, 1.0, {"accuracy": 1}, {"number": 1}))
-    families = {name.split("{")[0] for name in exposed(metrics)} | {"voicebot_cache_lookups_total"}
+    counts = CacheCounts(1, 0, 0, 1.0, {"accuracy": 1}, {"number": 1})
+    metrics, service = TurnMetrics(), CacheMetrics(lambda: counts)
+    metrics.cache.watch(lambda: counts)
+    service.failed("lookup", Category.UNAVAILABLE.value)
+    exposition = metrics.exposition().decode() + service.exposition().decode()
+    families = set(re.findall(r"^(voicebot_\w+)", exposition, re.MULTILINE))
+    families |= {"voicebot_cache_lookups_total"}
     for alert, expression in expressions().items():
         assert set(re.findall(r"voicebot_\w+", expression)) <= families, alert
+
+
+@pytest.mark.parametrize(
+    ("label", "counted"),
+    [("reason", {*Reason}), ("category", {*Category}), ("result", {*RESULTS}), ("outcome", {*Outcome})],
+)
+def test_the_words_that_alerts_choose_by_are_those_that_are_counted(label: str, counted: set[str]) -> None:
+    asked = re.findall(rf'\b{label}=~?"([^"]+)"', " ".join(expressions().values()))
+    assert asked
+    assert {word for words in asked for word in words.split("|")} <= counted
 
 
 def test_the_bound_can_fall_below_what_alerts_in_the_checks_that_it_waits_for() -> None:
@@ -113,11 +135,63 @@ def test_the_bound_can_fall_below_what_alerts_in_the_checks_that_it_waits_for() 
     assert ShadowTally(int(checks), int(checks) // 50).upper_bound() > float(most)
 
 
-def test_prometheus_takes_the_alerts_and_they_fire_when_they_should(tmp_path: Path) -> None:
+LOOKUPS = "voicebot_cache_lookups_total"
+FAILURES = "voicebot_cache_service_failures_total"
+
+
+@pytest.mark.parametrize(
+    ("alert", "series", "quiet_until", "fires", "labels"),
+    [
+        (
+            "CacheFalseHitsNotBounded",
+            {"voicebot_cache_false_hits_upper_bound": "0.03x60", "voicebot_cache_shadow_checks": "600x60"},
+            "10m",
+            True,
+            {"severity": "page"},
+        ),
+        (
+            "CacheLookupsFail",
+            {f'{LOOKUPS}{{reason="error"}}': "0+2x60", f'{LOOKUPS}{{reason="exact"}}': "0+20x60"},
+            "5m",
+            True,
+            {"severity": "ticket"},
+        ),
+        (
+            "CacheLookupsFail",
+            {f'{LOOKUPS}{{reason="error"}}': "0+2x60", f'{LOOKUPS}{{reason="exact"}}': "0+80x60"},
+            "5m",
+            False,
+            {},
+        ),
+        (
+            "CacheServiceFails",
+            {f'{FAILURES}{{route="insert",category="unavailable"}}': "0+3x60"},
+            "5m",
+            True,
+            {"severity": "ticket", "route": "insert"},
+        ),
+        (
+            "CacheServiceFails",
+            {f'{FAILURES}{{route="insert",category="invalid_input"}}': "0+30x60"},
+            "5m",
+            False,
+            {},
+        ),
+    ],
+)
+def test_prometheus_takes_the_alerts_and_they_fire_when_they_should(
+    tmp_path: Path,
+    alert: str,
+    series: dict[str, str],
+    quiet_until: str,
+    fires: bool,
+    labels: dict[str, str],
+) -> None:
     tool = shutil.which("promtool")
     if tool is None:
         pytest.skip("promtool is not on this machine")
-    series = {"voicebot_cache_false_hits_upper_bound": "0.03x60", "voicebot_cache_shadow_checks": "600x60"}
+    (rule,) = (rule for rule in rules() if rule["alert"] == alert)
+    fired = [{"exp_labels": labels, "exp_annotations": rule["annotations"]}] if fires else []
     case = {
         "rule_files": [str(ALERTS)],
         "evaluation_interval": "1m",
@@ -126,18 +200,12 @@ def test_prometheus_takes_the_alerts_and_they_fire_when_they_should(tmp_path: Pa
                 "interval": "1m",
                 "input_series": [{"series": name, "values": values} for name, values in series.items()],
                 "alert_rule_test": [
-                    {"eval_time": "10m", "alertname": "CacheFalseHitsNotBounded", "exp_alerts": []},
-                    {
-                        "eval_time": "30m",
-                        "alertname": "CacheFalseHitsNotBounded",
-                        "exp_alerts": [{"exp_labels": {"severity": "page"}}],
-                    },
+                    {"eval_time": quiet_until, "alertname": alert, "exp_alerts": []},
+                    {"eval_time": "50m", "alertname": alert, "exp_alerts": fired},
                 ],
             }
         ],
     }
-    rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
-    case["tests"][0]["alert_rule_test"][1]["exp_alerts"][0]["exp_annotations"] = rules[0]["annotations"]  # type: ignore[index]
     (tmp_path / "case.yaml").write_text(yaml.safe_dump(case))
     done = subprocess.run(
         [tool, "test", "rules", str(tmp_path / "case.yaml")], capture_output=True, text=True, check=False
