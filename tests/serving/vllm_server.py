@@ -16,6 +16,7 @@ from typing import Any, Self
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.background import BackgroundTask
 
 from serving.language.vllm import VllmServer
 from tests.serving.chat_server import Reply, chunk, text_reply
@@ -222,23 +223,27 @@ class VllmLike:
         reply = self.faults.pop(0) if self.faults else self._respond(body, mark)
         if reply.status != 200:
             return Response(reply.body, reply.status, dict(reply.headers), reply.content_type)
-        return StreamingResponse(self._stream(reply), media_type=reply.content_type)
+        whole = asyncio.Event()
 
-    async def _stream(self, reply: Reply) -> AsyncIterator[str]:
-        try:
-            if reply.hang_first:
-                await asyncio.Event().wait()
-            for event in reply.events:
-                yield f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n"
-                await asyncio.sleep(self.pause_s)  # others get their turn, so that answers overlap
-            if reply.hang:
-                await asyncio.Event().wait()
-            if not reply.done:
-                raise ConnectionAbortedError
-            yield "data: [DONE]\n\n"
-        except asyncio.CancelledError:
-            self.given_up.set()
-            raise
+        async def left() -> None:  # also where the client went before the first event
+            if not whole.is_set():
+                self.given_up.set()
+
+        stream = self._stream(reply, whole)
+        return StreamingResponse(stream, media_type=reply.content_type, background=BackgroundTask(left))
+
+    async def _stream(self, reply: Reply, whole: asyncio.Event) -> AsyncIterator[str]:
+        if reply.hang_first:
+            await asyncio.Event().wait()
+        for event in reply.events:
+            yield f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n"
+            await asyncio.sleep(self.pause_s)  # others get their turn, so that answers overlap
+        if reply.hang:
+            await asyncio.Event().wait()
+        if not reply.done:
+            raise ConnectionAbortedError
+        whole.set()
+        yield "data: [DONE]\n\n"
 
     def _error(self, status: int, kind: str, message: str) -> JSONResponse:
         body: dict[str, Any] = {"message": message, "type": kind, "param": None, "code": status}
