@@ -139,6 +139,7 @@ class PhraseTable(dict[Phrase, str]):
     Attributes:
         longest: first word → most words of a phrase that begins with it.
         gapped: first word → phrases with gaps.
+        starts: all first words.
     """
 
     def __init__(self, phrases: Mapping[Phrase, str]) -> None:
@@ -150,6 +151,7 @@ class PhraseTable(dict[Phrase, str]):
                 self.gapped.setdefault(phrase[0], []).append(phrase)
             else:
                 self.longest[phrase[0]] = max(len(phrase), self.longest.get(phrase[0], 0))
+        self.starts = frozenset(phrase[0] for phrase in phrases)
 
 
 def match_phrases(tokens: Sequence[str], phrases: Mapping[Phrase, str]) -> list[str]:
@@ -160,6 +162,8 @@ def match_phrases(tokens: Sequence[str], phrases: Mapping[Phrase, str]) -> list[
 def match_spans(tokens: Sequence[str], phrases: Mapping[Phrase, str]) -> list[Span]:
     """The phrases of a table in a text, in order; of those at one word the longest, each word used once."""
     table = phrases if isinstance(phrases, PhraseTable) else PhraseTable(phrases)
+    if table.starts.isdisjoint(tokens):  # most tables have nothing to say to most texts
+        return []
     longest, gapped = table.longest, table.gapped
     found, position = [], 0
     while position < len(tokens):
