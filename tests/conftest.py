@@ -46,14 +46,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Load
     """What works in real time shares one process and goes first; of the rest each file goes by itself.
 
     Two browsers, or two trainings, at once on two cores would measure each other. The circle is trained once.
-    Flows with data of their own share a process, too, and go last: so two processes end at about one time.
+    Flows with data of their own follow in the same process. Files, being small, fill both to the end.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class RealTimeTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
-            return {0: "real time", 2: "own flows"}.get(_turn(nodeid), file)
+            return file if _turn(nodeid) == 2 else "real time"
 
     return RealTimeTogether(config, log)
 
@@ -64,11 +64,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _turn(nodeid: str) -> int:
-    """When a test goes: 0 first, 2 last."""
+    """When a test goes: in real time first (0), flows of its own (1), all others (2)."""
     parts = nodeid.split("::", 1)[0].split("/")
     if parts[-1] in OWN_FLOWS:
-        return 2
-    return 1 if REAL_TIME.isdisjoint(parts) else 0
+        return 1
+    return 2 if REAL_TIME.isdisjoint(parts) else 0
 
 
 @pytest.fixture(autouse=True)
