@@ -124,10 +124,11 @@ def live_scopes(settings: Settings) -> frozenset[str] | None:
     Those of every version that an alias or the pin names, with today's knowledge, prompt, engine and
     embedder; also of its frozen head, and with each dialogue adapter. None where that cannot be had.
     """
+    from serving.call.looking import untouched
     from serving.call.runtime import Runtime
 
     try:
-        runtime = Runtime(settings, voice=False)
+        runtime = Runtime(untouched(settings), voice=False)
         try:
             return scopes_of(settings, runtime.scope_parts)
         finally:

@@ -1,5 +1,6 @@
 """The cache of one process: offers become entries on disk, hits are counted, feedback holds at once."""
 
+import contextlib
 import gc
 import os
 import shutil
@@ -199,11 +200,11 @@ class TestHits:
         return sum(it.hits for it in cache.writer.store.stored())
 
     def test_with_closes_the_cache_also_after_an_error(self, opened: Open) -> None:
-        with pytest.raises(ValueError, match="of the test"), opened() as cache:
+        with contextlib.suppress(ValueError), opened() as cache:
             cache.create_scope(SCOPE, actor="test")
             cache.insert(OFFER, SCOPE, actor="test")
             asked(cache)
-            raise ValueError("of the test")
+            raise ValueError("while it was open")
         assert self.hits(cache) == 1
 
     def test_hits_of_a_cache_that_nobody_closed_are_written_when_it_is_let_go_of(
