@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,8 @@ def starts(work: Callable[[int], Workload], entries: int, fingerprint: str, *, g
                     entries,
                     statistics.median(it["answered_s"] for it in large),
                     statistics.median(it["answered_s"] for it in small),
-                    _each(small, large, "own", entries),
-                    _each(small, large, "resident", entries),
+                    grown_by_entry(small, large, "own", entries),
+                    grown_by_entry(small, large, "resident", entries),
                     sum(path.stat().st_size for path in Path(many).rglob("*") if path.is_file()) / entries,
                 )
             )
@@ -95,7 +95,17 @@ def start_line(found: Start) -> str:
     )
 
 
-def _each(small: list[dict[str, float]], large: list[dict[str, float]], kind: str, entries: int) -> float:
+def grown_by_entry(
+    small: Sequence[Mapping[str, float]], large: Sequence[Mapping[str, float]], kind: str, entries: int
+) -> float:
+    """Bytes that one more entry costs.
+
+    Args:
+        small: memory of processes with `FEW` entries; medians count.
+        large: of processes with all.
+        kind: of memory.
+        entries: how many all are.
+    """
     grown = statistics.median(it[kind] for it in large) - statistics.median(it[kind] for it in small)
     return grown / (entries - FEW)
 
