@@ -102,10 +102,11 @@ def _bytes(folder: Path) -> int:
 
 def start_line(found: Start) -> str:
     """The figures in a line."""
+    took = f"{found.answered_s:.2f} s ({found.worked_s:.2f} s of a core; {found.few_s:.2f} s with {FEW:,})"
+    memory = f"{found.own:,.0f} B own memory, {found.resident:,.0f} B with mapped files"
     return (
-        f"{found.entries:>7} entries  {found.side:<9} first answer after {found.answered_s:.2f} s "
-        f"({found.worked_s:.2f} s of a core; {found.few_s:.2f} s with {FEW:,})  an entry: {found.own:,.0f} B own memory, "
-        f"{found.resident:,.0f} B with mapped files, {found.on_disk:,.0f} B on disk"
+        f"{found.entries:>7} entries  {found.side:<9} first answer after {took}  "
+        f"an entry: {memory}, {found.on_disk:,.0f} B on disk"
     )
 
 
