@@ -4,13 +4,13 @@
     from serving.cache import Offer, open_cache, scope_of
     from serving.settings import Settings
 
-    cache = open_cache(Settings(home=Path("my-home")))
-    scope = scope_of(cache, tenant="my bank")
-    cache.create_scope(scope, actor="me")
-    answer = next(it for it in cache.admission.knowledge.answers if it.id == "loan_early_repayment")
-    cache.insert(Offer("Can I pay off my loan early?", answer.intent, answer.text), scope, actor="me")
-    decision = cache.lookup(cache.query("Can I settle my loan ahead of time?", answer.intent), scope)
-    print(decision.outcome, decision.reason, decision.detail)
+    with open_cache(Settings(home=Path("my-home"))) as cache:
+        scope = scope_of(cache, tenant="my bank")
+        cache.create_scope(scope, actor="me")
+        answer = next(it for it in cache.admission.knowledge.answers if it.id == "loan_early_repayment")
+        cache.insert(Offer("Can I pay off my loan early?", answer.intent, answer.text), scope, actor="me")
+        decision = cache.lookup(cache.query("Can I settle my loan ahead of time?", answer.intent), scope)
+        print(decision.outcome, decision.reason, decision.detail)
 
 Names are loaded when they are first used: importing this package costs nothing.
 """

@@ -102,10 +102,7 @@ def plan(
     Raises:
         InvalidInputError: a threshold that is no probability, or a limit below 0.
     """
-    if not 0 <= threshold <= 1:
-        raise InvalidInputError(f"An accuracy threshold is from 0 to 1, not {threshold}.")
-    if max_entries is not None and max_entries < 0:
-        raise InvalidInputError(f"A cache cannot hold {max_entries} entries.")
+    check_limits(threshold, max_entries)
     orphaned = _orphaned(entries, now - grace, live_scopes, scopes_since or {})
     gone, kept = [], []
     for item in entries:
@@ -126,6 +123,22 @@ def plan(
     return EvictionPlan(evictions, orphaned, len(entries), answering)
 
 
+def check_limits(
+    threshold: float = THRESHOLD, max_entries: int | None = None, max_fraction: float = MAX_FRACTION
+) -> None:
+    """Refuse limits that cannot be meant, before anything is looked at.
+
+    Raises:
+        InvalidInputError: a threshold or a share that is not from 0 to 1, or fewer entries than none.
+    """
+    if not 0 <= threshold <= 1:
+        raise InvalidInputError(f"An accuracy threshold is from 0 to 1, not {threshold}.")
+    if max_entries is not None and max_entries < 0:
+        raise InvalidInputError(f"A cache cannot hold {max_entries} entries.")
+    if not 0 <= max_fraction <= 1:
+        raise InvalidInputError(f"A share is from 0 to 1, not {max_fraction}.")
+
+
 def usefulness(item: StoredEntry, now: datetime) -> float:
     """Uses, aged, for each kilobyte: least frequently used goes first, the larger of two that are equal.
 
@@ -144,8 +157,7 @@ def check_fraction(plan: EvictionPlan, max_fraction: float = MAX_FRACTION) -> No
         InvalidInputError: a share that is not from 0 to 1.
         RefusedError: the plan takes more.
     """
-    if not 0 <= max_fraction <= 1:
-        raise InvalidInputError(f"A share is from 0 to 1, not {max_fraction}.")
+    check_limits(max_fraction=max_fraction)
     if plan.fraction > max_fraction:
         causes = ", ".join(f"{len(those)} {cause}" for cause, those in plan.by_cause().items())
         raise RefusedError(

@@ -4,12 +4,15 @@ Several such caches may share a folder, in one process or in many: each sees at 
 them has written.
 """
 
+import os
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from serving.cache.admission import Admission
 from serving.cache.clock import utc
@@ -35,6 +38,9 @@ from serving.telemetry.redaction import contains_personal
 
 class LocalCache:
     """Reader, writer and the door of admission in one.
+
+    `with` closes it. Where nobody does, the hits that it has counted are written when it is let go of, and
+    when the interpreter ends.
 
     Args:
         folder: `home/cache`; made at the first write.
@@ -63,6 +69,13 @@ class LocalCache:
         self._counting = threading.Lock()
         self._lookups: Counter[str] = Counter()
         self._refusals: Counter[str] = Counter()
+        weakref.finalize(self, _write_left, self.writer, folder, os.getpid())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     def query(self, text: str, intent: str) -> CacheQuery:
         """A question as the cache sees it, made without a call around it.
@@ -191,3 +204,9 @@ class LocalCache:
             return Insertion(refusal=Refusal.CONFLICT, detail=f"entry {entry.id[:12]} has another answer")
         stored = self.writer.store.get(entry.id)
         return Insertion(stored.entry if stored else entry)
+
+
+def _write_left(writer: CacheWriter, folder: Path, process: int) -> None:
+    """Write the hits of a cache that nobody closed; those of a parent process are not a child's to write."""
+    if os.getpid() == process and (folder / FILE).exists():
+        writer.close()

@@ -140,7 +140,7 @@ class CacheWriter:
     def close(self) -> None:
         """Finish what goes on aside, and write the hits; what cannot be written is told to the log."""
         aside = self._aside
-        if aside is not None:
+        if aside is not None and aside is not threading.current_thread():
             aside.join()
         self._told_to_the_log(self.flush)
 

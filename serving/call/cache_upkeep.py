@@ -13,13 +13,22 @@ from serving.adapters.dialogue import NO_ADAPTER, dialogue_reference
 from serving.adapters.pin import DEFAULT_NAME, read_pin
 from serving.adapters.registry import AdapterRegistry
 from serving.cache.choice import prior_of_home
-from serving.cache.eviction import MAX_FRACTION, THRESHOLD, Cause, EvictionPlan, apply, check_fraction, plan
+from serving.cache.eviction import (
+    MAX_FRACTION,
+    THRESHOLD,
+    Cause,
+    EvictionPlan,
+    apply,
+    check_fraction,
+    check_limits,
+    plan,
+)
 from serving.cache.publishing import publish
 from serving.cache.store import FILE, CacheStore
 from serving.cache.telling import as_believed, renew_beliefs
 from serving.call.faults import fault
 from serving.call.scope import ScopeParts, scope_for
-from serving.errors import MissingError, VoicebotError
+from serving.errors import MissingError, RefusedError, VoicebotError
 from serving.language.intent import BASELINE_VERSION
 from serving.settings import Settings
 
@@ -33,12 +42,18 @@ class EvictionWish:
         max_entries: most entries that stay; None for no limit.
         max_fraction: share of what callers are answered from that may go.
         dry_run: say what would go, and change nothing.
+
+    Raises:
+        InvalidInputError: a threshold or a share that is not from 0 to 1, or fewer entries than none.
     """
 
     threshold: float = THRESHOLD
     max_entries: int | None = None
     max_fraction: float = MAX_FRACTION
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        check_limits(self.threshold, self.max_entries, self.max_fraction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,7 @@ class EvictionReport:
         renewed: entries whose accuracy or quarantine changed first.
         scopes_known: whether the adapters' scopes could be told; else nothing is orphaned.
         generation: published afterwards; 0 where nothing went.
+        refusal: why it would not be done without a dry run; empty where it would.
     """
 
     plan: EvictionPlan
@@ -58,6 +74,7 @@ class EvictionReport:
     renewed: int
     scopes_known: bool
     generation: int
+    refusal: str = ""
 
 
 def evict(
@@ -86,11 +103,19 @@ def evict(
         scopes_since=store.scopes_since(),
     )
     if wish.dry_run:
-        return EvictionReport(found, {}, 0, bool(live), 0)
+        return EvictionReport(found, {}, 0, bool(live), 0, _refusal(found, wish.max_fraction))
     check_fraction(found, wish.max_fraction)
     removed = apply(store, found, actor=actor)
     generation = publish(store, folder).generation if removed else 0
     return EvictionReport(found, removed, renewed, bool(live), generation)
+
+
+def _refusal(found: EvictionPlan, max_fraction: float) -> str:
+    try:
+        check_fraction(found, max_fraction)
+    except RefusedError as error:
+        return error.message
+    return ""
 
 
 def live_scopes(settings: Settings) -> frozenset[str] | None:
@@ -99,10 +124,11 @@ def live_scopes(settings: Settings) -> frozenset[str] | None:
     Those of every version that an alias or the pin names, with today's knowledge, prompt, engine and
     embedder; also of its frozen head, and with each dialogue adapter. None where that cannot be had.
     """
+    from serving.call.looking import untouched
     from serving.call.runtime import Runtime
 
     try:
-        runtime = Runtime(settings, voice=False)
+        runtime = Runtime(untouched(settings), voice=False)
         try:
             return scopes_of(settings, runtime.scope_parts)
         finally:

@@ -1,12 +1,15 @@
 """What the cache would decide for one question, with everything that leads to the decision.
 
-It asks as the first turn of a call would, counts nothing and changes nothing. Neighbours are searched in all
-of the scope, whatever their intent and signature, so that a reader sees what was kept apart and by what.
+It asks as the first turn of a call would, or as whoever uses the cache alone, counts nothing and changes
+nothing. Neighbours are searched in all of the scope, whatever their intent and signature, so that a reader
+sees what was kept apart and by what.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+from serving.cache.local import LocalCache
 from serving.cache.lookup import SemanticCache
 from serving.cache.nearby import ACCURACY_FLOOR
 from serving.cache.protocol import Neighbour
@@ -15,13 +18,15 @@ from serving.cache.store import FILE, CacheStore
 from serving.cache.store_rows import StoredEntry
 from serving.cache.types import CacheDecision, CacheQuery, CacheScope, exact_key
 from serving.cache.wording import text_fault
-from serving.call.caching import lookup, query_of
+from serving.call.caching import query_of
 from serving.call.clock import FileClock, Laps
 from serving.call.dialogue import DialogueState, HeardTurn
+from serving.call.ports import AskedCache
 from serving.call.runtime import Runtime
-from serving.call.understanding import Understood, understand
+from serving.call.understanding import understand
 from serving.language.knowledge import Cacheability
-from serving.language.protocols import Embeddings
+from serving.language.protocols import Embedder, Embeddings, IntentTag
+from serving.telemetry.redaction import redact
 
 NEIGHBOURS = 5
 _INJECTION, _IN_SCOPE = _BEFORE_THE_CACHE = ("injection", "in scope")
@@ -63,13 +68,14 @@ class Explanation:
     """A lookup with its inputs; the text is redacted.
 
     Attributes:
+        probability: of the intent; None where it was given.
         asked: whether a call would ask the cache at all; words against the rules, and what is like nothing
             that was trained, are answered before it.
     """
 
     text: str
     intent: str
-    probability: float
+    probability: float | None
     in_scope: bool
     cacheability: Cacheability
     signature: Signature
@@ -95,44 +101,102 @@ class EntryVerdict:
     decision: CacheDecision
 
 
-def explain(runtime: Runtime, question: str, neighbours: int = NEIGHBOURS) -> Explanation:
-    """Look a question up as the first turn of a call would.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as a cache is asked it.
+
+    Attributes:
+        tag: what the tagger made of it; None where its intent was given.
+        injected: the words that try to change what the assistant does; empty for none.
+        cache: what decides; it counts nothing.
+        folder: `home/cache`.
+    """
+
+    query: CacheQuery
+    scope: CacheScope
+    tag: IntentTag | None
+    injected: str
+    cache: AskedCache
+    embedder: Embedder
+    folder: Path
+
+
+def asked_in_call(runtime: Runtime, question: str) -> Asked:
+    """A question as the first turn of a call.
 
     Args:
-        runtime: started.
+        runtime: with an adapter.
         question: true text.
-        neighbours: how many near entries to name.
     """
-    heard, scope = _heard(runtime, question)
-    query = query_of(runtime.box, heard)
-    guards = _guards(runtime, heard, query)
-    return Explanation(
-        text=heard.user.text,
-        intent=heard.tag.label,
-        probability=heard.tag.probability,
-        in_scope=heard.tag.in_scope,
-        cacheability=query.cacheability,
-        signature=heard.signature,
-        decision=lookup(runtime.box, heard, scope),
-        asked=all(it.passed for it in guards if it.name in _BEFORE_THE_CACHE),
-        scope=scope.key,
-        guards=guards,
-        neighbours=_near(runtime, query, scope, neighbours),
+    served, box = runtime.adapter.current, runtime.box
+    turn = HeardTurn("explain", 1, question, 1.0)
+    heard = understand(turn, DialogueState(), served.tagger, box, Laps(FileClock(), 0.0))
+    return Asked(
+        query=query_of(box, heard),
+        scope=runtime.scope(served),
+        tag=heard.tag,
+        injected=box.guard.found(heard.user.text),
+        cache=runtime.cache,
+        embedder=runtime.encoder,
+        folder=runtime.settings.home / "cache",
     )
 
 
-def explain_entry(runtime: Runtime, stored: StoredEntry, question: str) -> EntryVerdict:
+def asked_alone(cache: LocalCache, scope: CacheScope, question: str, intent: str) -> Asked:
+    """A question as whoever uses the cache without the rest asks it; no adapter takes part.
+
+    Args:
+        cache: of the home.
+        scope: one that it holds.
+        question: true text.
+        intent: of the question.
+    """
+    redacted = redact(question)
+    query = replace(cache.query(question, intent), text=redacted.text)
+    return Asked(
+        query=replace(query, personal=query.personal or any(it.personal for it in redacted.values)),
+        scope=scope,
+        tag=None,
+        injected=cache.admission.guard.found(redacted.text),
+        cache=cache.reader,
+        embedder=cache.reader.embedder,
+        folder=cache.folder,
+    )
+
+
+def explain(asked: Asked, neighbours: int = NEIGHBOURS) -> Explanation:
+    """Look a question up, with everything that leads to the decision.
+
+    Args:
+        asked: the question.
+        neighbours: how many near entries to name.
+    """
+    query, tag, guards = asked.query, asked.tag, _guards(asked)
+    return Explanation(
+        text=query.text,
+        intent=query.intent,
+        probability=tag.probability if tag else None,
+        in_scope=tag.in_scope if tag else True,
+        cacheability=query.cacheability,
+        signature=query.signature,
+        decision=asked.cache.lookup(query, asked.scope),
+        asked=all(it.passed for it in guards if it.name in _BEFORE_THE_CACHE),
+        scope=asked.scope.key,
+        guards=guards,
+        neighbours=_near(asked, neighbours),
+    )
+
+
+def explain_entry(asked: Asked, stored: StoredEntry) -> EntryVerdict:
     """Say why one entry would or would not answer a question.
 
     Args:
-        runtime: started.
+        asked: the question.
         stored: the entry.
-        question: true text.
     """
-    heard, scope = _heard(runtime, question)
-    query, entry = query_of(runtime.box, heard), stored.entry
-    guards = [*_guards(runtime, heard, query)]
-    now = "the one that calls use now"
+    query, entry, scope = asked.query, stored.entry, asked.scope
+    guards = [*_guards(asked)]
+    now = "the one that calls use now" if asked.tag else "its own"
     guards.append(_guard("scope", entry.scope == scope.key, now, f"calls use {scope.key[:12]}… now"))
     apart = entry.signature.difference(query.signature)
     guards.append(
@@ -142,7 +206,7 @@ def explain_entry(runtime: Runtime, stored: StoredEntry, question: str) -> Entry
     doubt = _doubt(stored)
     guards.append(_guard("servable", not doubt, f"accuracy {entry.accuracy:.2f}", doubt))
     same = exact_key(query.text) == exact_key(entry.question)
-    cache, decision = runtime.cache, lookup(runtime.box, heard, scope)
+    cache, decision = asked.cache, asked.cache.lookup(query, scope)
     if same:
         guards.append(Guard("words", True, "the same"))
     elif query.cacheability is not Cacheability.SEMANTIC:
@@ -150,29 +214,21 @@ def explain_entry(runtime: Runtime, stored: StoredEntry, question: str) -> Entry
     elif not isinstance(cache, SemanticCache):
         guards.append(Guard("hit rule", decision.entry is not None, "that of the cache service"))
     else:
-        vectors = runtime.encoder.embed([query.text, entry.question])
+        vectors = asked.embedder.embed([query.text, entry.question])
         near = Neighbour(entry, float(vectors[0] @ vectors[1]), vectors[1])
         verdict = cache.rule.judge(query, vectors[0], [near])
         guards.append(Guard("hit rule", verdict.reason is None, verdict.detail))
     return EntryVerdict(all(it.passed for it in guards), tuple(guards), decision)
 
 
-def _heard(runtime: Runtime, question: str) -> tuple[Understood, CacheScope]:
-    served = runtime.adapter.current
-    turn = HeardTurn("explain", 1, question, 1.0)
-    heard = understand(turn, DialogueState(), served.tagger, runtime.box, Laps(FileClock(), 0.0))
-    return heard, runtime.scope(served)
-
-
-def _guards(runtime: Runtime, heard: Understood, query: CacheQuery) -> tuple[Guard, ...]:
+def _guards(asked: Asked) -> tuple[Guard, ...]:
     """What is asked before any entry is looked at."""
-    fault = text_fault(query.text)
-    injected = runtime.box.guard.found(heard.user.text)
-    tag, reuse = heard.tag, query.cacheability
-    told = f"{tag.label} {tag.probability:.2f}"
+    query, tag = asked.query, asked.tag
+    fault, reuse = text_fault(query.text), query.cacheability
+    told = f"{tag.label} {tag.probability:.2f}" if tag else f"{query.intent}, as given"
     return (
-        _guard(_INJECTION, not injected, "no words against the rules", injected),
-        _guard(_IN_SCOPE, tag.in_scope, told, f"{told}: like nothing that was trained"),
+        _guard(_INJECTION, not asked.injected, "no words against the rules", asked.injected),
+        _guard(_IN_SCOPE, tag is None or tag.in_scope, told, f"{told}: like nothing that was trained"),
         _guard(
             "cacheable",
             reuse is not Cacheability.NEVER,
@@ -189,16 +245,16 @@ def _guard(name: str, passed: bool, yes: str, no: str) -> Guard:
     return Guard(name, passed, yes if passed else no)
 
 
-def _near(runtime: Runtime, query: CacheQuery, scope: CacheScope, most: int) -> tuple[NearEntry, ...]:
+def _near(asked: Asked, most: int) -> tuple[NearEntry, ...]:
     """The nearest entries of the scope, best first; none where it cannot be searched."""
-    path = runtime.settings.home / "cache" / FILE
+    query, path = asked.query, asked.folder / FILE
     if query.personal or not exact_key(query.text) or not path.exists():
         return ()
     store = CacheStore(path, read_only=True)
-    ids, vectors = store.vectors(scope.key)
+    ids, vectors = store.vectors(asked.scope.key)
     if not ids:
         return ()
-    scores: Embeddings = vectors @ runtime.encoder.embed([query.text])[0]
+    scores: Embeddings = vectors @ asked.embedder.embed([query.text])[0]
     found = []
     for row in (-scores).argsort()[:most]:
         stored = store.get(ids[row])

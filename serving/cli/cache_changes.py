@@ -47,16 +47,16 @@ def evict(
 ) -> None:
     """Let go of entries that are too often wrong, expired, of scopes that no adapter uses, or too many.
 
-    Exit codes: 0 done (or nothing to do), 1 refused because it would take more than --max-fraction,
-    2 bad input, 3 there is no cache, 4 it cannot be written.
+    Exit codes: 0 done (or nothing to do, or a dry run), 1 refused because it would take more than
+    --max-fraction, 2 bad input, 3 there is no cache, 4 it cannot be written.
     """
     with command_errors():
         from serving.call.cache_upkeep import EvictionWish
         from serving.call.cache_upkeep import evict as carry_out
 
+        wish = EvictionWish(threshold, max_entries, max_fraction, dry_run)
         settings = open_settings()
         actor = acting(settings, by)
-        wish = EvictionWish(threshold, max_entries, max_fraction, dry_run)
         found = carry_out(settings, wish, actor=actor)
         if as_json:
             print_json(
@@ -69,6 +69,7 @@ def evict(
                     "renewed": found.renewed,
                     "scopes_known": found.scopes_known,
                     "generation": found.generation,
+                    "refusal": found.refusal or None,
                     "evictions": found.plan.evictions,
                 }
             )
@@ -165,6 +166,8 @@ def build(
 def _show_eviction(found: "EvictionReport", *, dry_run: bool) -> None:
     if not found.scopes_known:
         warn("which scopes are in use cannot be told now, so no scope counts as orphaned")
+    if found.refusal:
+        warn(f"without --dry-run this is refused: {found.refusal} Raise --max-fraction if it is right.")
     gone = found.plan.evictions
     rows = [(it.entry_id[:SHORT_ID], it.intent, it.question, it.cause, it.detail) for it in gone[:_SHOWN]]
     word = "would go" if dry_run else "went"

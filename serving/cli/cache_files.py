@@ -1,17 +1,32 @@
 """The commands of `cache-manager` about files: `verify`, `export`, `import`."""
 
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.cache_options import AsJson, By, DryRun, acting, cache_file, open_settings, open_store
+from serving.cli.cache_options import (
+    AsJson,
+    By,
+    DryRun,
+    ScopeBegin,
+    acting,
+    cache_file,
+    open_settings,
+    open_store,
+    scope_named,
+)
 from serving.cli.console import command_errors, print_json, print_table
 
 if TYPE_CHECKING:
-    from serving.cache.store import CacheStore
+    from collections.abc import Iterator
+
+    from serving.cache.transfer import Transfer
     from serving.cache.types import CacheScope
+    from serving.language.protocols import Embedder
+    from serving.settings import Settings
 
 _UNSOUND = 5
 _NOT_ALL = 1
@@ -46,9 +61,7 @@ def verify(as_json: AsJson = False) -> None:
 
 def export(
     file: Annotated[Path, typer.Argument(help="JSONL file to write; it must not exist.")],
-    scope: Annotated[
-        str, typer.Option(help="The scope that begins so; needed where there are several.")
-    ] = "",
+    scope: ScopeBegin = "",
     as_json: AsJson = False,
 ) -> None:
     """Write the entries of a scope to a file: questions and answers, no embeddings, no feedback.
@@ -61,7 +74,7 @@ def export(
         from serving.files import make_folder, write_once, writing_to
 
         store = open_store()
-        chosen = _scope(store, scope)
+        chosen = scope_named(store, scope)
         entries = [item.entry for item in store.stored(chosen.key) if item.quarantined_at is None]
         with writing_to(file.parent):
             make_folder(file.parent)
@@ -76,41 +89,39 @@ def export(
 
 def import_entries(
     file: Annotated[Path, typer.Argument(help="What `cache-manager export` wrote.")],
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="For a cache that no calls are answered from: no adapter is needed."),
+    ] = False,
     dry_run: DryRun = False,
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
     """Offer the entries of a file to the scope that calls use now; each passes admission like any other.
 
-    A file of another scope (another knowledge, adapter, engine or encoder) is refused as a whole.
-    Exit codes: 0 all are in, 1 some or all were refused, 2 bad input, 3 no adapter, 4 not to be written.
+    A file of another scope (another knowledge, adapter, engine or encoder) is refused as a whole. With
+    --alone no adapter is loaded, and the file's own scope is filled. Exit codes: 0 all are in, 1 some or
+    all were refused, 2 bad input, 3 no adapter, 4 not to be written.
     """
     with command_errors():
         from serving.cache.alone import open_cache
         from serving.cache.transfer import read_transfer
-        from serving.call.runtime import Runtime
-        from serving.errors import RefusedError
+        from serving.call.looking import untouched
 
         found = read_transfer(file)
-        settings = open_settings()
+        settings = open_settings(looking=dry_run)
         actor = acting(settings, by)
-        with Runtime(settings, voice=False) as runtime:
-            scope = runtime.scope(runtime.adapter.current)
-            if found.scope.key != scope.key:
-                raise RefusedError(
-                    f"{file.name} is of another scope: {_difference(found.scope, scope)}.",
-                    advice="Build the cache of this scope instead: `cache-manager build`.",
-                )
-            cache = open_cache(settings, embedder=runtime.encoder)
-            try:
-                if not dry_run:
-                    cache.create_scope(scope, actor=actor)
-                    made = [cache.insert(it, scope, actor=actor) for it in found.offers]
-                    cache.writer.publish()
-                else:
-                    made = [cache.would_insert(it, scope) for it in found.offers]
-            finally:
-                cache.close()
+        where = untouched(settings) if dry_run else settings
+        with (
+            _import_scope(settings, found, file.name, alone=alone) as (scope, encoder),
+            open_cache(where, embedder=encoder) as cache,
+        ):
+            if not dry_run:
+                cache.create_scope(scope, actor=actor)
+                made = [cache.insert(it, scope, actor=actor) for it in found.offers]
+                cache.writer.publish()
+            else:
+                made = [cache.would_insert(it, scope) for it in found.offers]
         refused = Counter(it.refusal.value for it in made if it.refusal is not None)
         if as_json:
             taken = len(made) - refused.total()
@@ -131,18 +142,30 @@ def import_entries(
         raise SystemExit(_NOT_ALL)
 
 
-def _scope(store: "CacheStore", begins: str) -> "CacheScope":
-    """The one scope with entries whose key begins so."""
-    from serving.errors import InvalidInputError, MissingError
+@contextmanager
+def _import_scope(
+    settings: "Settings", found: "Transfer", name: str, *, alone: bool
+) -> "Iterator[tuple[CacheScope, Embedder | None]]":
+    """The scope that a file goes into, and the encoder that is loaded for it, if any.
 
-    filled = store.counts()
-    found = {key: it for key, it in store.scopes().items() if key.startswith(begins) and key in filled}
-    if not found:
-        raise MissingError(f"The cache holds no scope {begins[:64] or 'with entries'}.")
-    if len(found) > 1:
-        keys = ", ".join(key[:16] for key in found)
-        raise InvalidInputError(f"There are {len(found)} scopes: {keys}.", advice="Name one with --scope.")
-    return next(iter(found.values()))
+    Raises:
+        RefusedError: the file is of another scope than the one that calls use.
+        MissingError: there is no adapter.
+    """
+    from serving.call.looking import looking
+    from serving.errors import RefusedError
+
+    if alone:
+        yield found.scope, None
+        return
+    with looking(settings) as runtime:
+        scope = runtime.scope(runtime.adapter.current)
+        if found.scope.key != scope.key:
+            raise RefusedError(
+                f"{name} is of another scope: {_difference(found.scope, scope)}.",
+                advice="Build the cache of this scope instead: `cache-manager build`.",
+            )
+        yield scope, runtime.encoder
 
 
 def _difference(theirs: "CacheScope", ours: "CacheScope") -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from serving.cache.store import CacheStore
     from serving.cache.store_rows import StoredEntry
+    from serving.cache.types import CacheScope
     from serving.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -19,6 +20,13 @@ By = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and say it; change nothing.")]
 Which = Annotated[str, typer.Argument(metavar="ID", help="An entry's id, or the beginning of it.")]
+Intent = Annotated[
+    str,
+    typer.Option(
+        help="The question's intent: the cache alone is asked, and no adapter is needed.", metavar="NAME"
+    ),
+]
+ScopeBegin = Annotated[str, typer.Option(help="The scope that begins so; needed where there are several.")]
 Threshold = Annotated[float, typer.Option(help="Least accuracy that stays, 0 to 1.")]
 MaxEntries = Annotated[int | None, typer.Option(help="Most entries that stay; the least used go.")]
 MaxFraction = Annotated[
@@ -28,13 +36,17 @@ SHORT_ID = 12
 """Characters of an id that tables show."""
 
 
-def open_settings() -> "Settings":
-    """The settings of this installation, with its logs set up."""
+def open_settings(*, looking: bool = False) -> "Settings":
+    """The settings of this installation, with its logs set up.
+
+    Args:
+        looking: the command leaves the home as it is, so its warnings only go to the terminal.
+    """
     from serving.settings import Settings
     from serving.telemetry.logs import configure_logs
 
     settings = Settings.load()
-    configure_logs(settings)
+    configure_logs(settings, file=not looking)
     return settings
 
 
@@ -104,6 +116,25 @@ def entry_named(store: "CacheStore", which: str) -> "StoredEntry":
             advice="Give more of the id.",
         )
     return found[0]
+
+
+def scope_named(store: "CacheStore", begins: str) -> "CacheScope":
+    """The one scope with entries whose key begins so.
+
+    Raises:
+        InvalidInputError: there are several.
+        MissingError: there is none.
+    """
+    from serving.errors import InvalidInputError, MissingError
+
+    filled = store.counts()
+    found = {key: it for key, it in store.scopes().items() if key.startswith(begins) and key in filled}
+    if not found:
+        raise MissingError(f"The cache holds no scope {begins[:64] or 'with entries'}.")
+    if len(found) > 1:
+        keys = ", ".join(key[:16] for key in found)
+        raise InvalidInputError(f"There are {len(found)} scopes: {keys}.", advice="Name one with --scope.")
+    return next(iter(found.values()))
 
 
 def acting(settings: "Settings", by: str | None) -> str:

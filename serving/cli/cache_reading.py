@@ -1,6 +1,7 @@
 """The commands of `cache-manager` that only look: `stats`, `list`, `inspect`, `explain`."""
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,22 +9,29 @@ import typer
 from serving.cli.cache_options import (
     SHORT_ID,
     AsJson,
+    Intent,
+    ScopeBegin,
     Which,
+    cache_file,
     entry_named,
     facets,
     open_settings,
     open_store,
+    scope_named,
     state_of,
     warn,
 )
 from serving.cli.console import command_errors, print_json, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from serving.cache.store import CacheStore
     from serving.cache.store_rows import StoredEntry
-    from serving.call.explain import EntryVerdict, Explanation, Guard
+    from serving.cache.types import CacheScope
+    from serving.call.explain import Asked, Explanation, Guard
+    from serving.language.knowledge import Knowledge
+    from serving.settings import Settings
 
 _AUDIT_ROWS = 500
 """Changes that are looked through for those of one entry."""
@@ -119,19 +127,30 @@ def inspect(
     question: Annotated[
         str | None, typer.Option(help="Say also why this text would or would not be answered with it.")
     ] = None,
+    intent: Intent = "",
     as_json: AsJson = False,
 ) -> None:
     """Show an entry: what it answers, what was told of it, what was done to it, and whether a text would hit.
 
-    With --question the adapter that serves now is loaded. Exit code 0 whatever the verdict.
+    With --question the adapter that serves now is loaded, unless --intent says what it would say. Exit code 0
+    whatever the verdict.
     """
     with command_errors():
+        from serving.call.explain import explain_entry
+        from serving.errors import InvalidInputError
+
+        if intent and question is None:
+            raise InvalidInputError("--intent is the intent of a --question.")
         store = open_store()
         stored = entry_named(store, entry)
         id_ = stored.entry.id
         told = store.feedback(id_)
         changes = [row for row in store.audit_rows(_AUDIT_ROWS) if _concerns(row.detail, id_)]
-        verdict = _verdict(stored, question) if question is not None else None
+        verdict = None
+        if question is not None:
+            settings, scope = open_settings(looking=True), store.scopes()[stored.entry.scope]
+            with _asked(settings, question, intent, scope) as asked:
+                verdict = explain_entry(asked, stored)
         if as_json:
             document = {"feedback": told, "audit": changes, "asked": question, "verdict": verdict}
             print_json({**_described(stored), **document})
@@ -149,17 +168,24 @@ def inspect(
             print_table("", ["the cache's decision", "evidence"], [(_decided(decision), decision.detail)])
 
 
-def explain(question: str, as_json: AsJson = False) -> None:
+def explain(question: str, intent: Intent = "", scope: ScopeBegin = "", as_json: AsJson = False) -> None:
     """Say what the cache would decide for a question as the first one of a call, and why.
 
-    Loads the adapter that serves now. Exit code 0 whatever the decision.
+    Loads the adapter that serves now; with --intent no adapter, and --scope says which scope is asked.
+    Nothing is written. Exit code 0 whatever the decision.
     """
     with command_errors():
         from serving.call.explain import explain as explain_lookup
-        from serving.call.runtime import Runtime
+        from serving.errors import InvalidInputError
 
-        with Runtime(open_settings(), voice=False) as runtime:
-            found = explain_lookup(runtime, question)
+        if scope and not intent:
+            raise InvalidInputError("--scope belongs to --intent: a call asks the scope of its adapter.")
+        settings = open_settings(looking=True)
+        if intent or not settings.cache_url:
+            cache_file(settings)  # before models are loaded
+        named = scope_named(open_store(settings), scope) if intent else None
+        with _asked(settings, question, intent, named) as asked:
+            found = explain_lookup(asked)
         if as_json:
             print_json(found)
             return
@@ -168,7 +194,9 @@ def explain(question: str, as_json: AsJson = False) -> None:
 
 def _show_decision(found: "Explanation") -> None:
     decision = found.decision
-    sure = f"{found.intent} {found.probability:.2f}{'' if found.in_scope else ' (out of scope)'}"
+    sure = f"{found.intent}, as given"
+    if found.probability is not None:
+        sure = f"{found.intent} {found.probability:.2f}{'' if found.in_scope else ' (out of scope)'}"
     rows = [
         ("question, redacted", found.text),
         ("intent", sure),
@@ -216,12 +244,40 @@ def _show_guards(title: str, guards: "Sequence[Guard]") -> None:
     )
 
 
-def _verdict(stored: "StoredEntry", question: str) -> "EntryVerdict":
-    from serving.call.explain import explain_entry
-    from serving.call.runtime import Runtime
+@contextmanager
+def _asked(settings: "Settings", question: str, intent: str, scope: "CacheScope | None") -> "Iterator[Asked]":
+    """The question as a call would ask it; with an intent, as the cache alone is asked in a scope.
 
-    with Runtime(open_settings(), voice=False) as runtime:
-        return explain_entry(runtime, stored, question)
+    Raises:
+        InvalidInputError: neither an approved answer nor an entry has that intent.
+        MissingError: there is no adapter, and no intent was given.
+    """
+    from serving.call.explain import asked_alone, asked_in_call
+    from serving.call.looking import looking, untouched
+
+    if not intent or scope is None:
+        with looking(settings) as runtime:
+            yield asked_in_call(runtime, question)
+        return
+    from serving.cache.alone import open_cache
+
+    with open_cache(untouched(settings)) as cache:
+        _check_intent(intent, cache.admission.knowledge, open_store(settings))
+        yield asked_alone(cache, scope, question, intent)
+
+
+def _check_intent(intent: str, knowledge: "Knowledge", store: "CacheStore") -> None:
+    from difflib import get_close_matches
+
+    from serving.errors import InvalidInputError
+
+    known = {it.intent for it in knowledge.answers} | {it.entry.intent for it in store.stored()}
+    if intent not in known:
+        near = ", ".join(get_close_matches(intent, sorted(known)))
+        raise InvalidInputError(
+            f"No approved answer and no entry has the intent {intent[:60]!r}.",
+            advice=f"Did you mean: {near}?" if near else "`cache-manager list` shows those of the entries.",
+        )
 
 
 def _described(item: "StoredEntry") -> dict[str, Any]:

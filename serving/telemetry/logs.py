@@ -27,18 +27,28 @@ _ROTATE_BYTES = 10_000_000
 _KEPT_FILES = 5
 
 
-def configure_logs(settings: "Settings", *, console: bool = True) -> None:
+def configure_logs(settings: "Settings", *, console: bool = True, file: bool = True) -> None:
     """Send logs to `home/logs/voicebot.jsonl`, and warnings to the terminal; replaces earlier sinks.
 
     Args:
         settings: home and least level.
         console: also print warnings and errors on stderr.
+        file: False for a command that only looks, and leaves the home as it is.
 
     Raises:
         UnavailableError: the log file cannot be written.
     """
     logger.remove()
     logger.configure(patcher=_patch)
+    if file:
+        _add_file(settings)
+    if console:
+        logger.add(
+            sys.stderr, level="WARNING", format="{level.name}: {message}", diagnose=False, backtrace=False
+        )
+
+
+def _add_file(settings: "Settings") -> None:
     path = settings.home / LOG_FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,10 +68,6 @@ def configure_logs(settings: "Settings", *, console: bool = True) -> None:
             f"The log file {path} cannot be written: {error.strerror}.",
             advice="Set VOICEBOT_HOME to a folder of yours.",
         ) from error
-    if console:
-        logger.add(
-            sys.stderr, level="WARNING", format="{level.name}: {message}", diagnose=False, backtrace=False
-        )
 
 
 def _patch(record: "loguru.Record") -> None:

@@ -114,13 +114,19 @@ def speed(job: dict[str, Any], vectors: dict[str, np.ndarray]) -> dict[str, Any]
     return {**asdict(watch), "fill_s": filled, "hits": hits, "insert_s": inserted / len(job["more"])}
 
 
+def save(job: dict[str, Any], vectors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Fill a cache whose files stay."""
+    Peer(job["saved"], vectors, job["threshold"]).fill(job["stored"])
+    return {}
+
+
 def main(job_file: str, vectors_file: str, out: str) -> None:
     gptcache_log.setLevel("ERROR")
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     table = np.load(vectors_file)
     vectors = dict(zip(job["texts"], table, strict=True))
     tempfile.tempdir = job["folder"]
-    result = replay(job, vectors) if job["do"] == "replay" else speed(job, vectors)
+    result = {"replay": replay, "speed": speed, "save": save}[job["do"]](job, vectors)
     Path(out).write_text(json.dumps(result), encoding="utf-8")
     # Its own end would write every index once more.
     sys.stdout.flush()

@@ -1,8 +1,9 @@
 """Our cache beside GPTCache and a plain FAISS cache: `python -m tests.benchmarks.cache.peers`.
 
 All get the same vectors. First what they serve on the test split of data/cache_pairs, then how fast they are
-without embedding. Prints tables, and what the figures mean beside what was expected; nothing here passes or
-fails. docs/benchmarks.md says why this is fair.
+without embedding, then how soon a saved one answers after a start and what an entry costs. Prints tables, and
+what the figures mean beside what was expected; nothing here passes or fails. docs/benchmarks.md says why this
+is fair.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from serving.language.encoder_backend import with_backend
 from serving.language.knowledge import Cacheability, Knowledge, load_knowledge
 from serving.language.protocols import Embeddings
 from serving.settings import Settings
+from tests.benchmarks.cache.peers_start import start_line, starts
 from tests.benchmarks.cache.replay import (
     Contest,
     Judge,
@@ -40,7 +42,7 @@ from tests.benchmarks.cache.replay import (
 )
 from tests.benchmarks.cache.sides import TODAY, GptCache, OurCache, PlainFaiss
 from tests.benchmarks.cache.texts import say, utterances
-from tests.benchmarks.cache.workload import Speed, workload
+from tests.benchmarks.cache.workload import Speed, Workload, workload
 from tests.benchmarks.peer_environment import ROOT, NoPeerError
 from tests.serving.cache_world import make_signer
 
@@ -138,17 +140,22 @@ def speeds(
         intents: whose answers may be reused for other words.
         gptcache: whether GPTCache is there.
     """
-    encoder = load_encoder()
-    texts = utterances(Settings().data, at_least=1_000)
-    vectors = encoder.embed(texts)
+    made = _works(intents, asked)
     found = []
     for entries in sizes:
-        work = workload(texts, vectors, intents, entries, asked)
+        work = made(entries)
         known = work.by_text()
         for side in (ours, PlainFaiss, *([GptCache] if gptcache else ())):
             found.append(side(known).speed(work))
             say(_speed_line(found[-1]))
     return found
+
+
+def _works(intents: Sequence[str], asked: int) -> Callable[[int], Workload]:
+    """Number of entries → what a cache of that size holds and is asked."""
+    texts = utterances(Settings().data, at_least=1_000)
+    vectors = load_encoder().embed(texts)
+    return lambda entries: workload(texts, vectors, intents, entries, asked)
 
 
 def main() -> None:
@@ -170,7 +177,7 @@ def main() -> None:
         has_peer = False
     result: dict[str, Any] = {"machine": _machine()}
     say(f"load {os.getloadavg()[0]:.1f}")
-    if not arguments.only_speed:
+    if not (arguments.only_speed or arguments.only_start):
         pairs = load_pairs(data / "cache_pairs" / "pairs.jsonl")
         texts = list(dict.fromkeys(text for pair in pairs for text in (pair.stored, pair.probe)))
         known = dict(zip(texts, encoder.embed(texts), strict=True))
@@ -182,8 +189,8 @@ def main() -> None:
         result["refused"] = dict(ours.refused)
         say(f"not stored by ours, over all replays: {dict(ours.refused)}")
         say("\n".join(told(rows)))
-    if not arguments.only_replay:
-        semantic = sorted({each.intent for each in knowledge.answers if _is_semantic(knowledge, each.intent)})
+    semantic = sorted({each.intent for each in knowledge.answers if _is_semantic(knowledge, each.intent)})
+    if not (arguments.only_replay or arguments.only_start):
         timed = speeds(
             arguments.sizes,
             lambda known: OurCache(settings, known, encoder.reference),
@@ -192,6 +199,11 @@ def main() -> None:
             gptcache=has_peer,
         )
         result["speeds"] = [asdict(each) for each in timed]
+    if not (arguments.only_replay or arguments.only_speed):
+        works = _works(semantic, asked=2)
+        opened = starts(works, max(arguments.sizes), encoder.reference, gptcache=has_peer)
+        say("\n".join(map(start_line, opened)))
+        result["starts"] = [asdict(each) for each in opened]
     OUT.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(OUT, json.dumps(result, indent=1))
     say(f"{OUT.relative_to(ROOT)} holds all figures")
@@ -263,6 +275,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--asked", type=int, default=ASKED, help="questions that are timed at each size")
     parser.add_argument("--only-replay", action="store_true", help="what they serve, no times")
     parser.add_argument("--only-speed", action="store_true", help="times, not what they serve")
+    parser.add_argument("--only-start", action="store_true", help="saved caches opened: time and memory")
     return parser.parse_args()
 
 

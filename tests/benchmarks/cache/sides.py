@@ -96,7 +96,7 @@ class OurCache:
         with self._opened() as cache:
             scope = scope_of(cache, "speed")
             rows = list(zip(work.stored, work.intents, strict=True))
-            entries = [_entry(text, intent, scope) for text, intent in rows]
+            entries = [entry_of(text, intent, scope) for text, intent in rows]
             begin = time.perf_counter()
             # Not the writer's own way, which would publish aside, while lookups are timed.
             cache.writer.store.insert(scope, entries, self._embedder.embed(work.stored), actor="benchmark")
@@ -108,7 +108,7 @@ class OurCache:
                 query = CacheQuery(text, intent, Cacheability.SEMANTIC, Signature(()))
                 found = watch.time(partial(cache.lookup, query, scope)).entry
                 hits += found is not None
-            more = [_entry(text, work.intents[at], scope) for at, text in enumerate(work.more)]
+            more = [entry_of(text, work.intents[at], scope) for at, text in enumerate(work.more)]
             begin = time.perf_counter()
             for entry in more:
                 vector = self._embedder.embed([entry.question])
@@ -204,7 +204,12 @@ class GptCache:
 
     def __init__(self, vectors: Mapping[str, Embeddings]) -> None:
         self._vectors = vectors
-        self._python = peer_environment(self.name, REQUIREMENTS, FOLDER)
+        self._python = self.python()
+
+    @classmethod
+    def python(cls) -> Path:
+        """The interpreter of its environment; raises as making one does."""
+        return peer_environment(cls.name, REQUIREMENTS, FOLDER)
 
     @staticmethod
     def threshold(cosine: float) -> float:
@@ -238,6 +243,10 @@ class GptCache:
         watch = Stopwatch(found["took_s"], found["disturbed"])
         return Speed.of(self.name, work, found["fill_s"], watch, found["hits"], found["insert_s"])
 
+    def save(self, work: Workload, folder: Path) -> None:
+        """Fill a cache whose files lie in a folder, and leave them there."""
+        self._run({"do": "save", "threshold": self.default, "stored": work.stored, "saved": str(folder)})
+
     def _run(self, job: dict[str, Any], parent: Path | None = None) -> Any:
         with tempfile.TemporaryDirectory(dir=parent) as folder:
             place = Path(folder)
@@ -259,7 +268,8 @@ class GptCache:
             return json.loads((place / "out.json").read_text(encoding="utf-8"))
 
 
-def _entry(text: str, intent: str, scope: CacheScope) -> CacheEntry:
+def entry_of(text: str, intent: str, scope: CacheScope) -> CacheEntry:
+    """An entry as an engine would have it stored."""
     return CacheEntry(
         id=entry_id(scope, intent, text),
         scope=scope.key,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation.cache_pairs import CachePair
+from tests.benchmarks.cache.peers_start import FEW, grown_by_entry
 from tests.benchmarks.cache.replay import (
     NOTHING,
     Judge,
@@ -132,3 +133,9 @@ def test_where_everything_was_disturbed_everything_counts() -> None:
     work = workload([str(at) for at in range(240)], vectors, INTENTS, 300, 4)
     watch = Stopwatch([*[0.1] * 4, *[0.02] * 200], [*[False] * 4, *[True] * 200])
     assert Speed.of("side", work, 2.0, watch, 0, 0.01).p50 == 20.0
+
+
+def test_an_entry_costs_what_a_large_cache_has_more_than_a_small_one() -> None:
+    small = [{"own": 50.0}, {"own": 1_000.0}, {"own": 100.0}]
+    large = [{"own": 100.0 + 10 * 2_000}, {"own": 9e9}, {"own": 0.0}]
+    assert grown_by_entry(small, large, "own", FEW + 2_000) == 10

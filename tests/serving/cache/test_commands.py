@@ -206,6 +206,20 @@ def test_too_much_at_once_is_refused_until_it_is_meant(home: Home) -> None:
     assert len(home.store.entries()) == 2
 
 
+def test_a_dry_run_says_that_the_real_one_would_be_refused(home: Home) -> None:
+    refused = ["evict", "--max-entries", "0", "--dry-run"]
+    assert "100.0%" in home.json(*refused)["refusal"]
+    shown = home.run(*refused)
+    assert shown.exit_code == 0
+    assert "without --dry-run this is refused: This would take 100.0%" in shown.stderr
+    real = home.run("evict", "--max-entries", "0")
+    assert real.exit_code == 1
+    assert home.json(*refused)["refusal"] in real.stderr
+    for allowed in (["--max-fraction", "1"], ["--max-entries", "4"]):
+        assert home.json(*refused, *allowed)["refusal"] is None
+        assert "refused" not in home.run(*refused, *allowed).output
+
+
 def test_the_least_used_make_room(home: Home) -> None:
     home.store.count_hits({it.id: (9, NOW) for it in home.entries[:4]})
     found = home.json("evict", "--max-entries", "4")
@@ -231,6 +245,7 @@ def test_what_cannot_be_meant_is_refused(home: Home, arguments: list[str], told:
     result = home.run(*arguments)
     assert result.exit_code == 2
     assert told in result.stderr
+    assert "WARNING" not in result.stderr  # what else is amiss has nothing to do with it
     assert len(home.store.entries()) == 5
 
 

@@ -1,9 +1,14 @@
 """The cache of one process: offers become entries on disk, hits are counted, feedback holds at once."""
 
+import contextlib
+import gc
+import os
+import shutil
 import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -26,6 +31,7 @@ from serving.cache import (
     scope_of,
 )
 from serving.cache.compliance import Wordings
+from serving.cache.local import _write_left
 from serving.errors import InvalidInputError, MissingError, UnavailableError
 from serving.language.encoder import SentenceEncoder
 from serving.language.injection import load_injection_guard
@@ -190,6 +196,59 @@ class TestFeedback:
 
 
 class TestHits:
+    def hits(self, cache: LocalCache) -> int:
+        return sum(it.hits for it in cache.writer.store.stored())
+
+    def test_with_closes_the_cache_also_after_an_error(self, opened: Open) -> None:
+        with contextlib.suppress(ValueError), opened() as cache:
+            cache.create_scope(SCOPE, actor="test")
+            cache.insert(OFFER, SCOPE, actor="test")
+            asked(cache)
+            raise ValueError("while it was open")
+        assert self.hits(cache) == 1
+
+    def test_hits_of_a_cache_that_nobody_closed_are_written_when_it_is_let_go_of(
+        self, cache: LocalCache, opened: Open
+    ) -> None:
+        cache.insert(OFFER, SCOPE, actor="test")
+        other = opened()
+        asked(other)
+        assert self.hits(cache) == 0
+        gone = weakref.ref(other)
+        del other
+        gc.collect()
+        assert gone() is None  # what writes them does not keep the cache
+        assert self.hits(cache) == 1
+
+    def test_hits_are_written_at_the_end_of_a_process_that_closed_nothing(
+        self, cache: LocalCache, tmp_path: Path
+    ) -> None:
+        cache.insert(OFFER, SCOPE, actor="test")
+        code = """
+            import os, sys
+            from pathlib import Path
+            from tests.serving.cache.replicas import door
+            from tests.serving.cache_world import FEE, INTENT, SCOPE, WordEmbedder
+            from serving.cache import CosineRule, LocalCache
+
+            kept = LocalCache(Path(sys.argv[1]), WordEmbedder(), door(), CosineRule(0.75))
+            for _ in range(8):
+                assert kept.lookup(kept.query(FEE, INTENT), SCOPE).entry
+            if os.fork() == 0:
+                sys.exit()  # a child counts nothing twice
+            os.wait()
+        """
+        command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "cache")]
+        subprocess.run(command, check=True)
+        assert self.hits(cache) == 8
+
+    def test_a_folder_that_is_gone_is_not_made_again_for_hits(self, cache: LocalCache) -> None:
+        cache.insert(OFFER, SCOPE, actor="test")
+        asked(cache)
+        shutil.rmtree(cache.folder)
+        _write_left(cache.writer, cache.folder, os.getpid())
+        assert not cache.folder.exists()
+
     def test_hits_are_counted_and_written_at_the_latest_when_the_cache_is_closed(
         self, cache: LocalCache
     ) -> None:
@@ -260,7 +319,7 @@ class TestAlone:
         encoder: SentenceEncoder,
     ) -> None:
         text = serving.cache.__doc__ or ""
-        lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+        lines = [line.removeprefix("    ") for line in text.splitlines() if line.startswith("    ")]
         assert 8 <= len([line for line in lines if line]) <= 11
         monkeypatch.setattr("serving.language.encoder.load_encoder", lambda _: encoder)
         monkeypatch.setattr("serving.language.encoder_backend.with_backend", lambda loaded, _: loaded)
