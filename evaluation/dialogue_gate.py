@@ -25,7 +25,7 @@ from evaluation.gate_questions import (
 from evaluation.intents import Mask
 from evaluation.statistics import discordance, holm, mcnemar_worse, wilson
 from evaluation.tool_calls import TurnVerdict
-from serving.adapters.decision import Check, GateDecision
+from serving.adapters.decision import Check, GateDecision, require_waivable
 
 _EXACT = Comparison("exact_call", "Exact calls", "turns", "dialogues", digits=1)
 _RIGHT = Comparison("right", "Right turns", "turns", "dialogues", digits=1)
@@ -51,8 +51,10 @@ def judge_dialogue(
             never waived.
     """
     limits = policy or DialoguePolicy()
+    waivers = dict(waived or {})
+    require_waivable(waivers, DIALOGUE_CHECK_NAMES)
     checks = tuple(check(evidence, limits) for check in DIALOGUE_CHECKS)
-    return decided(evidence, checks, dict(waived or {}), now or datetime.now(UTC))
+    return decided(evidence, checks, waivers, now or datetime.now(UTC))
 
 
 def bundle_sound(evidence: DialogueEvidence, _: DialoguePolicy) -> Check:
@@ -169,6 +171,8 @@ DIALOGUE_CHECKS: tuple[Callable[[DialogueEvidence, DialoguePolicy], Check], ...]
     baseline,
 )
 """The checks in the order in which they are shown."""
+DIALOGUE_CHECK_NAMES = tuple(check.__name__ for check in DIALOGUE_CHECKS)
+"""Each check is called as its function."""
 
 
 def _wanted(verdict: TurnVerdict) -> bool:

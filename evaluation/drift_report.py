@@ -36,11 +36,19 @@ def markdown(report: DriftReport, title: str) -> str:
             ("measure", "estimate", "interval", "limit", "drifted"), [_row(item) for item in report.measures]
         ),
         f"Intervals hold together at {report.policy.level:.0%}; they draw whole calls.",
+        *(
+            f"Not judged: {item.name}; {item.missing}. The other measures decide."
+            for item in report.measures
+            if item.missing
+        ),
         f"## The {min(MOST_INTENTS, len(report.intents))} intents that moved most",
         _table(("intent", "training", "calls", "change"), [_share(s) for s in report.intents[:MOST_INTENTS]]),
         "## Confidence",
         _table(("probability", "held-out texts", "calls", "change"), [_share(s) for s in report.confidence]),
     ]
+    if report.energy:
+        columns = ("energy", "held-out texts", "calls", "change")
+        parts += ["## Energy", _table(columns, [_share(s) for s in report.energy])]
     return "\n\n".join(parts) + "\n"
 
 

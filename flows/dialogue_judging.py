@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluation.dialogue_gate import DIALOGUE_CHECK_NAMES
 from flows.judging import Case, Judged
 from flows.progress import report
 from serving.errors import MissingError
@@ -45,7 +46,7 @@ class DialogueJudge:
     def __init__(self, settings: Settings, base: Path | None = None) -> None:
         self._settings, self._base = settings, base or settings.local_llm
         self._test = TestDialogues.of(settings.data)
-        self.test_sha256 = self._test.sha256
+        self.test_sha256, self.checks = self._test.sha256, DIALOGUE_CHECK_NAMES
 
     def judge(self, case: Case) -> Judged:
         """See `flows.judging.Judge`.

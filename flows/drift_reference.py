@@ -29,6 +29,8 @@ _READING = ("validation_share", "shots", "shots_seed", "refit")
 def reference_of(settings: Settings, version: AdapterVersion, dataset: str = "") -> Reference:
     """The reference of a version: kept from an earlier watch, or made now.
 
+    One that was kept before energies were is made again; where its data are gone, it serves as it is.
+
     Args:
         settings: the installation.
         version: the champion.
@@ -41,9 +43,15 @@ def reference_of(settings: Settings, version: AdapterVersion, dataset: str = "")
     manifest = version.verify()
     folder = settings.home / "drift"
     kept = folder / f"reference-{manifest.sha256[:12]}.json"
-    if (found := _read(kept)) is not None:
-        return found
-    splits = _data_of(settings, version, manifest.provenance.dataset_sha256, dataset)
+    earlier = _read(kept)
+    if earlier is not None and earlier.has_energies:
+        return earlier
+    try:
+        splits = _data_of(settings, version, manifest.provenance.dataset_sha256, dataset)
+    except MissingError:
+        if earlier is None:
+            raise
+        return earlier
     found = _predicted(settings, version, splits)
     with writing_to(folder):
         make_folder(folder)
@@ -89,7 +97,7 @@ def _predicted(settings: Settings, version: AdapterVersion, splits: "Splits") ->
         tags = tagger.tag_all(held.texts)
     return Reference(
         dict(sorted(learned.items())),
-        tuple(Tagged(tag.label, min(1.0, tag.probability), tag.in_scope) for tag in tags),
+        tuple(Tagged(tag.label, min(1.0, tag.probability), tag.in_scope, energy=tag.energy) for tag in tags),
     )
 
 

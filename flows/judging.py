@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from serving.adapters.decision import GateDecision
+from serving.adapters.decision import GateDecision, require_waivable
 from serving.adapters.kinds import kind_of
 from serving.adapters.manifest import Kind
 from serving.adapters.registry import AdapterRegistry
@@ -70,9 +70,15 @@ class Judged:
 
 
 class Judge(Protocol):
-    """Judges one kind of adapter on one test set."""
+    """Judges one kind of adapter on one test set.
+
+    Attributes:
+        test_sha256: the test set.
+        checks: names of what it checks.
+    """
 
     test_sha256: str
+    checks: tuple[str, ...]
 
     def judge(self, case: Case) -> Judged:
         """Put a version through its gate."""
@@ -117,7 +123,7 @@ def judge_version(
     Raises:
         MissingError: no such version.
         RefusedError: it is the champion, or its labels are not those of the project's test split.
-        InvalidInputError: a waiver is not allowed.
+        InvalidInputError: a waiver is not allowed, or for a check that there is not; nothing is judged then.
     """
     registry = AdapterRegistry.from_settings(settings)
     candidate, champion = registry.get(name, version), champion_of(registry, name)
@@ -125,6 +131,7 @@ def judge_version(
     if version == number:  # a new decision would take the place of the one that made it champion
         raise RefusedError(f"{candidate.label} is the champion already.")
     judge = _judge_for(candidate, settings, base)
+    require_waivable(waived or {}, judge.checks)
     standing = _readable_decision(candidate)
     if standing and _can_be_reused(standing, number, judge.test_sha256, waived or {}):
         return Verdict(version, number, standing, None, None)
@@ -158,8 +165,10 @@ class IntentJudge:
     """
 
     def __init__(self, settings: Settings) -> None:
+        from evaluation.gate import CHECK_NAMES
+
         self._settings, self._test = settings, _test_split(settings)
-        self.test_sha256 = self._test.sha256
+        self.test_sha256, self.checks = self._test.sha256, CHECK_NAMES
 
     def judge(self, case: Case) -> Judged:
         """See `Judge`.

@@ -78,7 +78,6 @@ def run_trials(request: SweepRequest) -> tuple[str, tuple[Trial, ...]]:
     base = preset(request.preset).with_(**request.changes)
     changes = points(request.space, request.trials, request.seed)
     splits = load_splits(request.dataset or settings.data / "intents", config=base)
-    cores = len(os.sched_getaffinity(0))
     done = 0
 
     def tell(trial: Trial) -> None:
@@ -94,7 +93,7 @@ def run_trials(request: SweepRequest) -> tuple[str, tuple[Trial, ...]]:
         splits,
         base,
         changes,
-        jobs=min(request.jobs or cores, cores, len(changes)),
+        jobs=at_once(request.jobs, len(os.sched_getaffinity(0)), len(changes)),
         on_trial=tell,
     )
     return splits.source, trials
@@ -145,6 +144,11 @@ def sweep_adapters(request: SweepRequest = SweepRequest()) -> SweepOutcome:  # n
         accuracy_high=best.accuracy.high,
         source=source,
     )
+
+
+def at_once(jobs: int, cores: int, trials: int) -> int:
+    """How many trials run at a time: what was asked for (0: all), but no more than cores and trials."""
+    return min(jobs or cores, cores, trials)
 
 
 def _metrics(trial: Trial) -> dict[str, float | None]:

@@ -31,7 +31,8 @@ class DriftOutcome:
         adapter: the champion that was watched.
         verdict: `stable`, `drifted` or `not enough`.
         drifted: the measures that did.
-        figures: each measure with its interval; None where there was not enough to judge.
+        figures: each measure with its interval; None where there was not enough to judge, and the reason
+            where one alone could not be judged.
         estimates: the same without interval, for machines.
         turns: turns that were compared, of `calls` calls.
         left_out: turns that were not, by reason.
@@ -73,10 +74,12 @@ def compare_week(name: str, window_days: int, dataset: str) -> DriftOutcome:
         adapter=champion.label,
         verdict=found.verdict.value,
         drifted=found.drifted,
-        figures={item.name: str(item.interval) if item.interval else None for item in found.measures},
-        estimates={
-            item.name.replace(" (PSI)", " psi"): item.interval.estimate if item.interval else None
+        figures={
+            item.name: str(item.interval) if item.interval else item.missing or None
             for item in found.measures
+        },
+        estimates={
+            _metric(item.name): item.interval.estimate if item.interval else None for item in found.measures
         },
         turns=found.turns,
         calls=found.calls,
@@ -88,6 +91,11 @@ def compare_week(name: str, window_days: int, dataset: str) -> DriftOutcome:
         page=page,
         event=False,
     )
+
+
+def _metric(measure: str) -> str:
+    """A name that MLflow takes: it knows no brackets."""
+    return measure.replace("(", "").replace(")", "").replace("PSI", "psi").replace("SD", "sd")
 
 
 @task(cache_policy=NO_CACHE)

@@ -6,7 +6,7 @@ which evidence, against which champion. A decision that contradicts itself canno
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -60,11 +60,9 @@ class GateDecision:
 
     def __post_init__(self) -> None:
         names = [check.name for check in self.checks]
-        unknown = sorted(self.waived.keys() - set(names))
-        if len(set(names)) < len(names) or unknown:
-            raise InvalidInputError(f"A gate's checks must differ by name; waived unknown: {unknown}.")
-        if not all(reason.strip() for reason in self.waived.values()):
-            raise InvalidInputError("A waived check needs a written reason.")
+        if len(set(names)) < len(names):
+            raise InvalidInputError(f"A gate's checks must differ by name; these are {', '.join(names)}.")
+        _require_known(self.waived, names)
         if self.passed != verdict(self.checks, self.waived):
             raise InvalidInputError("The decision contradicts its checks: `passed` does not follow.")
         if self.decided_at.tzinfo is None:
@@ -115,3 +113,27 @@ def verdict(checks: tuple[Check, ...], waived: Mapping[str, str]) -> bool:
     """Whether checks let an adapter through: none failed without a waiver, and at least one passed."""
     blocked = any(check.passed is False and check.name not in waived for check in checks)
     return not blocked and any(check.passed for check in checks)
+
+
+def require_waivable(waived: Mapping[str, str], checks: Collection[str]) -> None:
+    """Refuse waivers that no decision could carry; asked before anything is judged, because that is dear.
+
+    Args:
+        waived: written reason by name of a check.
+        checks: names of the gate's checks.
+
+    Raises:
+        InvalidInputError: a waiver for an unknown check, without a reason, or for a check that is never
+            waived.
+    """
+    _require_known(waived, checks)
+    if forbidden := sorted(NEVER_WAIVED & waived.keys()):
+        raise InvalidInputError(f"The check {forbidden[0]} cannot be waived.", advice="Train again.")
+
+
+def _require_known(waived: Mapping[str, str], checks: Collection[str]) -> None:
+    if unknown := sorted(waived.keys() - set(checks)):
+        known = ", ".join(checks) or "none"
+        raise InvalidInputError(f"There is no check {unknown[0][:80]!r}; there are {known}.")
+    if silent := [name for name, reason in waived.items() if not reason.strip()]:
+        raise InvalidInputError(f"A waived check needs a written reason; {silent[0]} has none.")

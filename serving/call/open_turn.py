@@ -94,6 +94,7 @@ def _with_reply(record: TurnRecord, reply: Reply, *, spoken: bool) -> TurnRecord
         intent_probability=tag.probability if tag else 0.0,
         in_scope=tag.in_scope if tag else True,
         intent_version=tag.version if tag else "",
+        intent_energy=tag.energy if tag else None,
         values=reply.values,
         cache=reply.cache,
         llm_engine=reply.llm_engine,

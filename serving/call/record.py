@@ -76,6 +76,8 @@ class TurnRecord:
         audio_s: length of the caller's speech, seconds.
         values: canonical typed values without personal ones.
         intent_version: adapter that tagged the turn.
+        intent_energy: its energy of the text (`IntentTag.energy`); None in turns without an intent and in
+            those that were recorded before it was.
         llm_engine: engine that answered; empty where none was asked.
         disclosures: `id@version` of compliance texts that were spoken to the end.
         answer: the reply, redacted.
@@ -110,6 +112,7 @@ class TurnRecord:
     intent_probability: float = 0.0
     in_scope: bool = True
     intent_version: str = ""
+    intent_energy: float | None = None
     values: tuple[str, ...] = ()
     cache: CacheRecord | None = None
     llm_engine: str = ""

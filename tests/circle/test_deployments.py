@@ -7,6 +7,8 @@ the cache built.
 import ast
 import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -183,6 +185,36 @@ def test_drift_triggers_training(deployed: Deployed, deployments: dict[str, dict
     assert automation["enabled"]
     assert automation["trigger"]["match"] == {"prefect.resource.id": "adapter.banking-lora"}
     assert automation["actions"][0]["deployment_id"] == deployments["train-adapter/nightly"]["id"]
+
+
+ANNOUNCED = """
+from pathlib import Path
+from flows.watch_drift import DriftOutcome, announce_drift
+measured = (("intents (PSI)",), {}, {}, 480, 120, {})
+week = DriftOutcome("banking-lora/1", "drifted", *measured, Path("drift.md"), False)
+assert announce_drift.fn("banking-lora", week)
+"""
+
+
+def test_drift_that_the_watch_announces_makes_a_training_run(
+    deployed: Deployed, deployments: dict[str, dict[str, Any]]
+) -> None:
+    nightly, made = deployments["train-adapter/nightly"]["id"], list[dict[str, Any]]()
+
+    def by_event() -> bool:
+        runs = deployed.runs_of(nightly)
+        made[:] = [run for run in runs if (run["created_by"] or {}).get("type") == "AUTOMATION"]
+        return bool(made)
+
+    assert not by_event()
+    subprocess.run(
+        [sys.executable, "-c", ANNOUNCED], env=deployed.environment, cwd=ROOT, check=True, timeout=120
+    )
+    wait_for(by_event)
+    for run in made:  # no worker is here: it was only to be made
+        deployed.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+    (run,) = made
+    assert (run["state_type"], run["auto_scheduled"]) == ("SCHEDULED", False)
 
 
 def test_parameters_of_a_deployment_are_described_for_whoever_starts_it(

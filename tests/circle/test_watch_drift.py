@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.drift import INTENTS, Reference, Tagged
+from evaluation.drift import INTENTS, MEASURES, Reference, Tagged
 from serving.call.record import CallRecord, Decision, TurnRecord
 from serving.call.store import CallStore
 from tests.circle.fixtures import Circle
@@ -24,7 +24,9 @@ def sent(circle: Circle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> lis
 
     monkeypatch.setenv("VOICEBOT_DATABASE_URL", f"sqlite:///{tmp_path / 'calls.db'}")
     manifest = AdapterRegistry.from_settings(circle.settings).get("banking-lora").verify()
-    held = tuple(Tagged("card_arrival", 0.5 + 0.5 * i / 200, in_scope=True) for i in range(200))
+    held = tuple(
+        Tagged("card_arrival", 0.5 + 0.5 * i / 200, in_scope=True, energy=5 + i / 50) for i in range(200)
+    )
     place = circle.settings.home / "drift" / f"reference-{manifest.sha256[:12]}.json"
     place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(asdict(Reference(dict.fromkeys(ASKED, 1_000), held))), encoding="utf-8")
@@ -50,7 +52,8 @@ def take_calls(url: str, version: str, intents: tuple[str, ...], calls: int) -> 
         )  # fmt: skip
         turns = [
             replace(turn, index=i + 1, intent=intents[(number + i) % len(intents)],
-                    intent_probability=0.5 + 0.5 * ((7 * number + 50 * i) % 200) / 200)
+                    intent_probability=0.5 + 0.5 * ((7 * number + 50 * i) % 200) / 200,
+                    intent_energy=5 + ((7 * number + 50 * i) % 200) / 50)
             for i in range(4)
         ]  # fmt: skip
         store.save(CallRecord(call_id, began, "console", version, "scope", {}, turns=tuple(turns)))
@@ -69,6 +72,8 @@ def test_a_week_that_drifted_is_announced_and_one_that_did_not_is_not(
     take_calls(url, champion, ASKED, 120)
     steady = watch_drift()
     assert (steady.verdict, steady.turns, steady.calls, steady.event, sent) == ("stable", 480, 120, False, [])
+    assert all(" [" in str(figure) for figure in steady.figures.values())
+    assert list(steady.figures) == list(MEASURES)
     (tmp_path / "calls.db").unlink()
     take_calls(url, champion, ("mortgage_strike", *ASKED), 120)
     moved = watch_drift()

@@ -1,6 +1,7 @@
 """Drift: what the index is and is not, and how often simulated weeks with and without drift are called so."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from evaluation.drift import (
     CONFIDENCE,
+    ENERGY,
     INTENTS,
     MEAN_CONFIDENCE,
     OUT_OF_SCOPE,
@@ -113,17 +115,32 @@ def asked(share_of_new: float = 0.0) -> Floats:
     return np.asarray(shares)
 
 
+def with_energy(texts: list[Tagged], seed: int, lower: float = 0.0) -> list[Tagged]:
+    """Energies around 7, with a standard deviation of about 2, from logits of the adapters that we have."""
+    drawn = np.random.default_rng(seed).normal(7.0 - 2.0 * lower, 2.0, len(texts))
+    return [replace(text, energy=float(energy)) for text, energy in zip(texts, drawn, strict=True)]
+
+
 def reference() -> Reference:
     rng = np.random.default_rng(11)
     counts = {f"intent_{place}": round(4_000 * share) for place, share in enumerate(asked())}
-    held = (Tagged("any", sure(rng), rng.random() > 0.05) for _ in range(1_000))
-    return Reference(counts, tuple(held))
+    held = [Tagged("any", sure(rng), rng.random() > 0.05) for _ in range(1_000)]
+    return Reference(counts, tuple(with_energy(held, 12)))
 
 
 def week(
-    seed: int, *, turns: int = 400, shares: Floats | None = None, draw: Draw = sure, outside: float = 0.05
+    seed: int,
+    *,
+    turns: int = 400,
+    shares: Floats | None = None,
+    draw: Draw = sure,
+    outside: float = 0.05,
+    lower: float = 0.0,
 ) -> list[Tagged]:
-    """Calls of about three turns; in three of ten a turn stays with the intent of the one before."""
+    """Calls of about three turns; in three of ten a turn stays with the intent of the one before.
+
+    Energies are `lower` by so many standard deviations.
+    """
     rng = np.random.default_rng(seed)
     often = np.cumsum(asked() if shares is None else shares)
     found: list[Tagged] = []
@@ -134,7 +151,7 @@ def week(
             if intent < 0 or rng.random() > 0.3:
                 intent = int(np.searchsorted(often, rng.random() * often[-1]))
             found.append(Tagged(f"intent_{intent}", draw(rng), rng.random() > outside, call))
-    return found[:turns]
+    return with_energy(found[:turns], seed + 1_000, lower)
 
 
 TRAINED_FOR = reference()
@@ -157,6 +174,7 @@ def test_weeks_without_drift_are_seldom_called_drifted() -> None:
         ({INTENTS}, lambda seed: week(seed, shares=asked(0.4))),
         ({CONFIDENCE, MEAN_CONFIDENCE}, lambda seed: week(seed, draw=less_sure)),
         ({OUT_OF_SCOPE}, lambda seed: week(seed, outside=0.17)),
+        ({ENERGY}, lambda seed: week(seed, lower=0.7)),
     ],
 )
 def test_weeks_that_drifted_are_found_in_at_least_eight_of_ten(
@@ -171,6 +189,56 @@ def test_a_small_shift_is_no_drift_however_sure_one_is_of_it() -> None:
     assert index is not None
     assert 0 < index.low < index.estimate < 0.25
     assert report.verdict is DriftVerdict.STABLE
+
+
+def test_the_energy_shift_is_in_standard_deviations_of_the_held_out_texts_and_has_an_interval() -> None:
+    report = watch(TRAINED_FOR, week(8, turns=1_000, lower=0.7), QUICK)
+    shift = report.measures[-1].interval
+    assert report.drifted == (ENERGY,)
+    assert shift is not None
+    assert shift.low < shift.estimate < shift.high < -0.5
+    assert shift.estimate == pytest.approx(-0.7, abs=0.1)
+    assert (shift.level, shift.items) == (0.99, report.calls)  # five intervals hold together at 95 %
+    held, now = zip(*((share.reference, share.calls) for share in report.energy), strict=True)
+    assert held == pytest.approx([0.1] * 10)
+    assert sum(now) == pytest.approx(1)
+    assert now[0] > 0.2  # where the lowest tenth of the held-out texts lies
+
+
+def test_a_small_shift_of_the_energy_is_no_drift_however_sure_one_is_of_it() -> None:
+    measure = watch(TRAINED_FOR, week(9, turns=4_000, lower=0.25), QUICK).measures[-1]
+    assert measure.interval is not None
+    assert measure.interval.high < 0
+    assert not measure.drifted
+
+
+def test_where_too_few_turns_record_an_energy_the_page_says_so_and_the_others_decide() -> None:
+    turns = [replace(t, energy=None) if i % 2 else t for i, t in enumerate(week(10, shares=asked(0.6)))]
+    report = watch(TRAINED_FOR, turns, QUICK)
+    energy = report.measures[-1]
+    assert (energy.name, energy.interval, energy.drifted) == (ENERGY, None, False)
+    assert all(measure.interval is not None for measure in report.measures[:-1])
+    assert report.drifted == (INTENTS,)
+    calls = len({turn.group for turn in turns if turn.energy is not None})
+    told = f"200 turns of {calls} calls record it, and a verdict needs 400 of 100"
+    assert energy.missing == told
+    assert f"Not judged: {ENERGY}; {told}. The other measures decide." in markdown(report, "Drift")
+
+
+def test_a_reference_from_before_energies_judges_by_the_others() -> None:
+    old = replace(TRAINED_FOR, held_out=tuple(replace(item, energy=None) for item in TRAINED_FOR.held_out))
+    report = watch(old, week(11, outside=0.17), QUICK)
+    assert report.drifted == (OUT_OF_SCOPE,)
+    assert "no energies" in report.measures[-1].missing
+    assert report.energy == ()
+    assert "## Energy" not in markdown(report, "Drift")
+
+
+def test_energies_that_are_all_alike_have_no_unit_to_measure_a_shift_in() -> None:
+    held = tuple(replace(item, energy=5.0) for item in TRAINED_FOR.held_out)
+    report = watch(replace(TRAINED_FOR, held_out=held), week(12), QUICK)
+    assert report.verdict is DriftVerdict.STABLE
+    assert report.measures[-1].missing
 
 
 def test_an_intent_that_training_never_had_counts_as_a_change() -> None:
@@ -212,7 +280,15 @@ def test_the_same_week_gives_the_same_report() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"slight_psi": 0.3}, {"min_turns": 0}, {"level": 1.0}, {"mean_shift": -0.1}, {"resamples": 0}]
+    "change",
+    [
+        {"slight_psi": 0.3},
+        {"min_turns": 0},
+        {"energy_shift": -0.1},
+        {"level": 1.0},
+        {"mean_shift": -0.1},
+        {"resamples": 0},
+    ],
 )
 def test_a_policy_without_sense_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError, match="policy of drift"):
@@ -223,6 +299,12 @@ def test_a_policy_without_sense_is_refused(change: dict[str, float]) -> None:
 def test_a_probability_that_is_none_is_refused(probability: float) -> None:
     with pytest.raises(InvalidInputError, match="between 0 and 1"):
         Tagged("any", probability, in_scope=True)
+
+
+@pytest.mark.parametrize("energy", [float("nan"), float("inf"), float("-inf")])
+def test_an_energy_that_is_no_number_is_refused(energy: float) -> None:
+    with pytest.raises(InvalidInputError, match="finite number"):
+        Tagged("any", 0.5, in_scope=True, energy=energy)
 
 
 def test_a_reference_without_texts_is_refused() -> None:
@@ -238,4 +320,6 @@ def test_the_page_names_what_drifted_and_stands_beside_its_plot(tmp_path: Path) 
     assert page.startswith("# banking-lora/3: drifted")
     assert f"Drifted: {INTENTS}" in page
     assert report.intents[0].name in page
+    assert "## Energy" in page
+    assert f"| {ENERGY} |" in page
     assert (tmp_path / "drift" / PLOT).read_text(encoding="utf-8").startswith("<?xml")

@@ -11,13 +11,13 @@ VERSION = "banking-lora/3"
 
 def turn(
     index: int, *, decision: Decision = Decision.ANSWER, version: str = VERSION, intent: str = "card_arrival",
-    probability: float = 0.9,
+    probability: float = 0.9, energy: float | None = None,
 ) -> TurnRecord:  # fmt: skip
     return TurnRecord(
         call_id="one", index=index, started_at=NOW, text="where is my card", stt_engine="typed",
         confidence=1.0, audio_s=0.0, decision=decision, answer="", spoken="", interrupted=False, stages={},
         voice_to_voice_s=None, reply_s=0.0, intent=intent, intent_probability=probability,
-        intent_version=version,
+        intent_version=version, intent_energy=energy,
     )  # fmt: skip
 
 
@@ -47,6 +47,11 @@ def test_turns_of_another_version_without_intent_or_in_answer_to_a_question_are_
 
 def test_a_call_does_not_answer_the_question_of_the_call_before() -> None:
     assert turns_of([call(turn(1, decision=Decision.CLARIFY)), call(turn(1))], VERSION).answers == 0
+
+
+def test_a_turn_carries_its_energy_where_its_record_has_one() -> None:
+    old, new = turns_of([call(turn(1), turn(2, energy=6.5))], VERSION).turns
+    assert (old.energy, new.energy) == (None, 6.5)
 
 
 def test_a_probability_that_was_rounded_over_one_is_one() -> None:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.gate import CHECKS, judge
+from evaluation.gate import CHECK_NAMES, LOSS_FOUND, judge
 from evaluation.gate_evidence import CRITICAL_INTENTS, Answers, BundleEvidence, GateEvidence, GatePolicy
+from evaluation.power import detectable_loss
 from serving.adapters.decision import NEVER_WAIVED, Check, GateDecision
 from serving.errors import InvalidInputError
 
@@ -119,7 +120,8 @@ def test_a_challenger_that_is_three_points_worse_passes_at_most_5_percent_of_the
 
 def test_every_decision_shows_all_nine_checks_once() -> None:
     decision = judge(evidence_of(right(3_000), right(3_000, 100)))
-    assert len({check.name for check in decision.checks}) == 9 == len(CHECKS)
+    assert len({check.name for check in decision.checks}) == 9
+    assert tuple(check.name for check in decision.checks) == CHECK_NAMES
     assert GateDecision.from_json(decision.to_json()) == decision
 
 
@@ -180,6 +182,32 @@ def test_a_test_set_too_small_to_prove_anything_does_not_pass_and_says_how_many_
     check = check_named(judge(evidence_of(right(100), right(100))), "non_inferior")
     assert check.passed is False
     assert "275 are needed" in check.detail
+
+
+def test_the_accuracy_check_states_its_planned_power_and_the_power_at_what_was_seen() -> None:
+    shown = check_named(judge(evidence_of(right(3_000, 120), right(3_000, 240))), "non_inferior").evidence
+    assert (shown["planned_power"], shown["planned_discordance"]) == (0.90, 0.08)
+    assert shown["power_at_seen_discordance"] == pytest.approx(0.994, abs=0.001)  # 4 %, not 8 %
+
+
+@pytest.mark.parametrize(
+    ("name", "items", "loss"),
+    [("critical_intents", 234, 0.0475), ("single_intents", 38, 0.342), ("out_of_scope", 150, 0.060)],
+)
+def test_a_check_that_uses_a_statistic_states_the_loss_that_it_finds(
+    name: str, items: int, loss: float
+) -> None:
+    check = check_named(judge(simulated(np.random.default_rng(3), 0.0, 0.08)), name)
+    assert check.evidence.get("fewest_items", check.evidence.get("items")) == items
+    assert check.evidence[LOSS_FOUND] == pytest.approx(loss, abs=0.002)
+
+
+def test_the_power_on_single_intents_is_of_the_corrected_test_at_the_fewest_and_the_most_items() -> None:
+    gold = ("intent_1",) * 30 + ("intent_2",) * 300
+    shown = check_named(judge(evidence_of(right(330), right(330), gold=gold)), "single_intents").evidence
+    assert (shown["fewest_items"], shown["most_items"]) == (30, 300)
+    assert shown[LOSS_FOUND] == detectable_loss(30, 0.08, error=0.05 / 2)
+    assert shown[f"{LOSS_FOUND}_at_most_items"] == detectable_loss(300, 0.08, error=0.05 / 2)
 
 
 def test_better_is_only_claimed_with_significance() -> None:
@@ -255,7 +283,9 @@ def test_a_broken_bundle_cannot_be_waived(name: str) -> None:
 
 
 def test_a_waiver_for_a_check_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(
+        InvalidInputError, match=r"There is no check 'basline'; there are bundle_sound, .*baseline"
+    ):
         judge(evidence_of(right(500), None), waived={"basline": "typing error"})
 
 

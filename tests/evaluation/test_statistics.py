@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from evaluation.power import items_needed, non_inferiority_margin, non_inferiority_power
+from evaluation.power import detectable_loss, items_needed, non_inferiority_margin, non_inferiority_power
 from evaluation.statistics import (
     bootstrap_mean,
     bootstrap_ratio,
@@ -178,6 +178,31 @@ def test_an_equal_system_passes_the_planned_margin_with_the_planned_power_in_sim
     assert wilson(passed, 400, 0.999).low <= 0.8 <= wilson(passed, 400, 0.999).high
 
 
+@pytest.mark.parametrize(
+    ("items", "rate", "error"), [(240, 0.08, 0.05), (40, 0.08, 0.05 / 77), (10, 0.3, 0.1)]
+)
+def test_the_stated_loss_is_found_with_80_percent_power_in_simulation(
+    items: int, rate: float, error: float
+) -> None:
+    loss = detectable_loss(items, rate, error=error)
+    assert loss is not None
+    spread = max(rate, loss)
+    shares = [(spread - loss) / 2, (spread + loss) / 2, 1 - spread]
+    drawn = np.random.default_rng(6).multinomial(items, shares, 1_000)
+    found = sum(mcnemar_worse(int(gained), int(lost)) < error for gained, lost, _ in drawn)
+    assert wilson(found, 1_000, 0.999).low <= 0.8 <= wilson(found, 1_000, 0.999).high
+
+
+@given(st.integers(1, 500), st.floats(0.01, 0.5), st.floats(0.001, 0.4))
+def test_more_items_never_find_only_a_larger_loss(items: int, rate: float, error: float) -> None:
+    few, many = (detectable_loss(n, rate, error=error) for n in (items, 4 * items))
+    assert few is None or (many is not None and many <= few + 1e-3)
+
+
+def test_three_items_find_no_loss_at_all() -> None:
+    assert detectable_loss(3, 0.08, error=0.05) is None  # losing all three has p = 1/8
+
+
 def test_the_mean_of_three_seeds_has_students_interval() -> None:
     interval = mean_interval([0.93, 0.94, 0.935])
     theirs = stats.t.interval(0.95, 2, loc=0.935, scale=stats.sem([0.93, 0.94, 0.935]))
@@ -205,6 +230,9 @@ def test_the_mean_of_three_seeds_has_students_interval() -> None:
         lambda: holm([0.5, 1.5]),
         lambda: non_inferiority_margin(0, 0.1),
         lambda: non_inferiority_margin(10, 0.0),
+        lambda: detectable_loss(0, 0.1, error=0.05),
+        lambda: detectable_loss(10, 0.1, error=0.6),
+        lambda: detectable_loss(10, 0.1, error=0.05, power=1.0),
         lambda: non_inferiority_margin(10, 0.1, power=1.0),
         lambda: non_inferiority_power(10, 0.1, 0.01, difference=0.2),
         lambda: items_needed(0, 0.1),

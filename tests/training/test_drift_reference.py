@@ -1,7 +1,8 @@
 """The reference of the drift watch: the adapter's own predictions on the data that its bundle names."""
 
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,27 @@ def test_a_damaged_kept_reference_is_made_again(at_home: Callable[..., Reference
     (kept,) = (tmp_path / "drift").glob("reference-*.json")
     kept.write_text('{"intents": {}, "held_out": []}', encoding="utf-8")
     assert at_home() == first
+
+
+def without_energies(reference: Reference) -> Reference:
+    return replace(reference, held_out=tuple(replace(item, energy=None) for item in reference.held_out))
+
+
+def test_a_reference_kept_before_energies_is_made_again_while_its_data_are_here(
+    at_home: Callable[..., Reference], tmp_path: Path
+) -> None:
+    first = at_home()
+    assert first.has_energies
+    (kept,) = (tmp_path / "drift").glob("reference-*.json")
+    earlier = asdict(without_energies(first))
+    for item in earlier["held_out"]:
+        del item["energy"]
+    kept.write_text(json.dumps(earlier), encoding="utf-8")
+    moved = tmp_path / "later"
+    write_intents(moved / "intents", make_split("train", 6, 9), make_split("test", 5, 8))
+    assert at_home(data_dir=moved) == without_energies(first)
+    assert at_home() == first
+    assert at_home(data_dir=moved) == first
 
 
 def test_other_data_than_the_bundle_names_are_refused(

@@ -19,7 +19,7 @@ from serving.adapters.promotion import promote
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.verdicts import looks_at
 from serving.adapters.versions import AdapterVersion
-from serving.errors import MissingError, RefusedError
+from serving.errors import InvalidInputError, MissingError, RefusedError
 from serving.settings import Settings
 
 NAME = "banking-lora"
@@ -227,3 +227,23 @@ def test_a_waiver_is_part_of_the_decision_that_is_used_again(
     assert len(gate.looks) == 1
     judge(3)
     assert len(gate.looks) == 2
+
+
+@pytest.mark.parametrize(
+    ("waived", "told"),
+    [
+        ({"nosuch": "x"}, "There is no check 'nosuch'; there are bundle_sound, .*, baseline"),
+        ({"latency": " "}, "latency has none"),
+        ({"bundle_sound": "in a hurry"}, "cannot be waived"),
+    ],
+)
+def test_a_waiver_that_is_not_allowed_is_refused_before_anything_is_judged(
+    challenged: AdapterRegistry,
+    judge: Callable[..., Verdict],
+    gate: Gate,
+    waived: dict[str, str],
+    told: str,
+) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        judge(3, waived=waived)
+    assert gate.looks == []

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from flows.dialogue_judging import DialogueJudge
 from flows.judging import judge_version
 from serving.adapters.decision import Check, GateDecision
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.verdicts import attach_decision, looks_at
-from serving.errors import MissingError
+from serving.errors import InvalidInputError, MissingError
 from serving.settings import Settings
 from tests.serving.adapters.talk_bundles import TALK, talk_bundle
 from training.dialogue.judge import TestDialogues
@@ -47,3 +48,14 @@ def test_judging_anew_without_a_base_names_it_and_counts_no_look(
     with pytest.raises(MissingError, match="VOICEBOT_LOCAL_LLM"):
         judge_version(home, TALK, 1, by="ann")
     assert looks_at(registry, test) == looks
+
+
+def test_a_waiver_for_a_check_that_dialogues_do_not_have_is_refused_before_anything_is_judged(
+    registry: AdapterRegistry, home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided(registry, home, tmp_path, passed=False)
+    judged: list[object] = []
+    monkeypatch.setattr(DialogueJudge, "judge", lambda _judge, case: judged.append(case))
+    with pytest.raises(InvalidInputError, match=r"no check 'critical_intents'; there are .*invented_numbers"):
+        judge_version(home, TALK, 1, by="ann", waived={"critical_intents": "that is the other gate's"})
+    assert judged == []

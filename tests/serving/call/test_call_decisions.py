@@ -11,7 +11,7 @@ from serving.call.machine import Ending
 from serving.call.policy import control_reply, task_of
 from serving.call.record import Decision
 from serving.language.protocols import IntentTag
-from tests.serving.call.phone import Bank, knowledge, texts, toolbox, typed
+from tests.serving.call.phone import Bank, KeywordTagger, knowledge, texts, toolbox, typed
 
 QUOTE = "what is the monthly payment on twenty thousand dollars over five years"
 PLAN = "a plan for twenty thousand dollars over five years with fifty dollars extra"
@@ -53,6 +53,18 @@ def test_a_loan_is_quoted_to_the_cent_at_the_rate_of_the_sheet(bank: Bank) -> No
     assert quote.value["monthly_payment"] == "395.93"
     assert "$395.93" in turn.answer
     assert turn.cache is None, "a tool's answer is never looked up"
+
+
+def test_the_record_keeps_what_the_tagger_said_of_the_words(bank: Bank) -> None:
+    (turn,) = bank.typed(QUOTE)
+    tag = KeywordTagger().tag(QUOTE)
+    assert turn.intent_energy == tag.energy
+    assert (turn.intent, turn.intent_probability, turn.in_scope, turn.intent_version) == (
+        tag.label,
+        tag.probability,
+        tag.in_scope,
+        tag.version,
+    )
 
 
 def test_the_values_that_decided_are_read_back_in_the_answer(bank: Bank) -> None:

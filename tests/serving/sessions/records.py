@@ -29,6 +29,7 @@ def turn(call_id: str, index: int, *, began: datetime = BEGAN, typed: bool = Fal
         intent="balance",
         intent_probability=0.9,
         intent_version="banking-lora@3",
+        intent_energy=6.5,
         values=("account",),
         cache=CacheRecord("bypass", "intent", similarity=0.5),
         llm_engine="embedded",

@@ -41,8 +41,8 @@ INSERT INTO calls VALUES (
 );
 INSERT INTO turns VALUES ('a', 1, '2026-11-20 12:00:10.000000{zone}', 'balance', 'tool', 0.8, '{record}');
 """
-NEW_IN_TURNS = ("resumed", "barge_in_s", "started_s")
-OLD_TURN = replace(turn("a", 1), resumed=0, barge_in_s=None, started_s=None)
+NEW_IN_TURNS = ("resumed", "barge_in_s", "started_s", "intent_energy")
+OLD_TURN = replace(turn("a", 1), resumed=0, barge_in_s=None, started_s=None, intent_energy=None)
 OLD_CALL = replace(
     call("a"), dropped_frames=0, transfer_summary="", verified=False, false_interruptions=0, turns=(OLD_TURN,)
 )

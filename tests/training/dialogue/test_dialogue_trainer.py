@@ -1,6 +1,8 @@
 """Dialogue adapters on a tiny random Mistral: what is learned, what is refused, and what serving loads."""
 
 import json
+import math
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ import torch
 from evaluation.dialogue_engine import answer_of
 from evaluation.dialogues import Dialogue, load_dialogues
 from serving.adapters.manifest import Kind
-from serving.errors import IntegrityError, InvalidInputError, MissingError
-from serving.language.causal_lm import CausalLm, load_causal_lm
+from serving.errors import IntegrityError, InvalidInputError, MissingError, UnavailableError
+from serving.language.causal_lm import CausalLm, load_causal_lm, precision_of
 from serving.language.local_llm import LocalLlm
 from serving.language.prompt import messages_for
 from serving.language.protocols import LlmRequest, Message, ToolSchema
@@ -232,6 +234,95 @@ def test_a_number_that_is_not_finite_ends_the_run(lm: CausalLm, rendered: Render
 
     with pytest.raises(DivergedError, match="step 2"):
         train_dialogue(lm, rendered, None, CONFIG, on_progress=spoil)
+
+
+@pytest.fixture(scope="module")
+def few(rendered: Rendered) -> Rendered:
+    """Six examples: two steps an epoch in `TROUBLED`."""
+    return replace(rendered, examples=rendered.examples[:6])
+
+
+TROUBLED = replace(CONFIG, epochs=2, packs=3, checkpoint_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("after", "told", "kept"), [(3, "epoch 2, step 2", 3), (2, "validation loss became nan after epoch 1", 1)]
+)
+def test_training_that_diverges_keeps_the_last_good_checkpoint_which_a_sound_run_takes_up(
+    base: Path, few: Rendered, tmp_path: Path, after: int, told: str, kept: int
+) -> None:
+    file, lm, heard = tmp_path / "run.ckpt", load_causal_lm(base), list[float]()
+
+    def spoil(progress: Progress) -> None:
+        heard.append(progress.loss)
+        if progress.step == after:
+            with torch.no_grad():
+                lm.model.lm_head.weight.fill_(float("nan"))
+
+    with pytest.raises(DivergedError, match=told):
+        train_dialogue(lm, few, few, TROUBLED, checkpoint=file, on_progress=spoil)
+    saved = torch.load(file, weights_only=True)["state"]
+    assert json.loads(saved["position"])["losses"] == heard[:kept]
+    assert all(bool(tensor.isfinite().all()) for tensor in saved["weights"].values())
+    resumed = train_dialogue(load_causal_lm(base), few, few, TROUBLED, checkpoint=file)
+    assert resumed.resumed_at == kept
+    assert len(resumed.losses) == 4
+    assert all(math.isfinite(loss) for loss in resumed.losses)
+
+
+def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_one_before_to_go_on_from(
+    base: Path, few: Rendered, tmp_path: Path
+) -> None:
+    file, before = tmp_path / "run.ckpt", list[bytes]()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(progress: Progress) -> None:
+        if progress.step == 2:  # no file grows any more, as on a full disk
+            before.append(file.read_bytes())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, limits[1]))
+
+    try:
+        with pytest.raises(UnavailableError, match="could not be written"):
+            train_dialogue(load_causal_lm(base), few, few, TROUBLED, checkpoint=file, on_progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == before[0]
+    assert list(tmp_path.iterdir()) == [file]
+    assert train_dialogue(load_causal_lm(base), few, few, TROUBLED, checkpoint=file).resumed_at == 1
+
+
+def test_a_validation_loss_that_rises_stops_the_run_and_the_best_epoch_is_kept(
+    lm: CausalLm, few: Rendered
+) -> None:
+    other = next(token for token in range(3, 10_000) if not any(token in e.ids for e in few.examples))
+    contrary = tuple(
+        replace(e, ids=tuple(other if yes else token for token, yes in zip(e.ids, e.learned, strict=True)))
+        for e in few.examples[:2]
+    )  # answers of a token that is never right: the more is learned, the less likely they are
+    held_out = replace(few, examples=contrary)
+    trained = train_dialogue(lm, few, held_out, replace(TROUBLED, epochs=6, patience=1))
+    first, second = (row.validation_loss for row in trained.log)
+    assert first is not None
+    assert second is not None
+    assert second > first
+    assert trained.best_epoch == 1
+    with torch.no_grad():
+        kept = sum(float(loss_sum(trained.model, batch_of([e]))) for e in contrary)
+    assert kept / sum(batch_of([e]).learned for e in contrary) == pytest.approx(first, rel=1e-5)
+
+
+def test_a_base_in_bfloat16_is_trained_with_finite_losses_and_weights_in_float32(
+    lm: CausalLm, few: Rendered
+) -> None:
+    lm.model.to(torch.bfloat16)  # as a GPU loads it
+    trained = train_dialogue(lm, few, None, replace(TROUBLED, epochs=3))
+    assert precision_of(lm) == "bfloat16"
+    assert all(math.isfinite(loss) for loss in trained.losses)
+    assert trained.losses[-1] < trained.losses[0]
+    assert trained.base_before == trained.base_after
+    adapted = [t for name, t in trained.model.named_parameters() if ".lora_" in name]
+    assert {tensor.dtype for tensor in adapted} == {torch.float32}
+    assert all(bool(tensor.isfinite().all()) for tensor in adapted)
 
 
 def test_layers_that_a_model_does_not_have_are_refused(lm: CausalLm) -> None:
