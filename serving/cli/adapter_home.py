@@ -38,6 +38,7 @@ def choose(
     Raises:
         VoicebotError: it cannot be pinned; switching off works without the registry.
     """
+    from serving.adapters.fit import require_fit
     from serving.adapters.pin import parse_reference, pin_act, write_pin
     from serving.adapters.splits import ENDED
 
@@ -53,6 +54,7 @@ def choose(
         registry = open_registry(settings)
         version = registry.get(reference.name, reference.ref)
         _require_intent(version.verify(), version.label)
+        require_fit(registry, version)
         registry.signatures.require(version.bundle, version.label)
     who = acting(settings, by)
     leaves = not (enable and _follows_default(reference))
