@@ -131,7 +131,7 @@ def cold(settings: "Settings", versions: "Sequence[AdapterVersion]") -> "list[Ad
 
 def home_loads(settings: "Settings") -> str:
     """What the servers of this home load, as a sentence or two."""
-    from serving.adapters.dialogue import dialogue_reference
+    from serving.adapters.pin import dialogue_reference
 
     spoken = dialogue_reference(settings)
     told = f" Their language model speaks with {spoken}." if spoken else ""
@@ -164,8 +164,7 @@ def _tagger_loads(settings: "Settings") -> str:
 
 def home_follows(settings: "Settings", name: str, champion: int) -> bool:
     """Whether the servers of this home load a model's champion, as tagger or as language model."""
-    from serving.adapters.dialogue import dialogue_reference
-    from serving.adapters.pin import DEFAULT_NAME, Reference, read_pin
+    from serving.adapters.pin import DEFAULT_NAME, Reference, dialogue_reference, read_pin
 
     spoken = dialogue_reference(settings)
     if spoken is not None and spoken.follows(name, champion):
