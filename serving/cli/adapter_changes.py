@@ -150,12 +150,13 @@ def _require_name_alone(text: str) -> None:
 
 
 def _report(done: "Transition", settings: "Settings", *, as_json: bool) -> None:
+    from serving.adapters.audit import Action
     from serving.adapters.fit import warning_of
 
     registry = open_registry(settings)
     champion = registry.get(done.model, done.champion_after)
     if told := warning_of(registry, champion):
-        warn(told)
+        warn(f"{told} To undo the rollback, roll back again." if done.action is Action.ROLLBACK else told)
     follows = home_follows(settings, done.model, done.champion_after)
     if as_json:
         print_json(done)

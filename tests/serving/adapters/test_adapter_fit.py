@@ -207,6 +207,7 @@ def test_a_rollback_goes_to_such_a_version_and_says_what_it_lacks(
     done = control("rollback", NAME, "--reason", "complaints", "--json")
     assert done.exit_code == 0
     assert lacks in done.stderr
+    assert "To undo the rollback, roll back again." in done.stderr
     assert json.loads(done.stdout)["champion_after"] == 1
     (data / "knowledge" / "answers.yaml").unlink()  # nothing keeps an operator from going back
     done = control("rollback", NAME, "--reason", "complaints")
