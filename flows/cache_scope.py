@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from serving.adapters.dialogue import NO_ADAPTER, dialogue_reference
+from serving.adapters.dialogue import NO_ADAPTER
 from serving.adapters.kinds import kind_of
 from serving.adapters.manifest import Kind
-from serving.adapters.pin import DEFAULT_NAME
+from serving.adapters.pin import DEFAULT_NAME, dialogue_reference
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.versions import AdapterVersion, identity
 from serving.cache.build import BuildReport, build_from_knowledge

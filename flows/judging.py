@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from serving.adapters.decision import GateDecision, require_waivable
+from serving.adapters.fit import Needed, fit, labels_of
 from serving.adapters.kinds import kind_of
 from serving.adapters.manifest import Kind
 from serving.adapters.registry import AdapterRegistry
@@ -223,11 +224,9 @@ def _can_be_reused(
 
 def _require_same_labels(version: AdapterVersion, test: "Dataset") -> None:
     """Refuse a version that was trained for other intents, before its weights are loaded."""
-    from serving.language.intent import IntentConfig
-
     if version.verify().provenance.kind != Kind.INTENT:
         return  # the loader says it better
-    unknown = sorted(set(test.labels) - set(IntentConfig.load(version.bundle).labels))
+    unknown = fit(labels_of(version.bundle), Needed(frozenset(test.labels))).missing
     if unknown:
         raise RefusedError(
             f"{version.label} was trained on other intents: it does not know {len(unknown)} labels of the "

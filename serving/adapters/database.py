@@ -67,13 +67,14 @@ def check_writable(uri: str, timeout_s: float, *, create: bool) -> None:
         _query(path, "BEGIN IMMEDIATE", timeout_s)
 
 
-def translated(uri: str, code: str, error: Exception) -> VoicebotError:
+def translated(uri: str, code: str, error: Exception, absent: MissingError | None = None) -> VoicebotError:
     """Our error for one that MLflow or its database driver raised.
 
     Args:
         uri: MLflow's database address.
         code: MLflow's error code.
         error: what was raised.
+        absent: what it means where something is not there; default: MLflow's own words.
     """
     reason = " ".join(str(error).split())[:300]
     if "out-of-date database schema" in reason:
@@ -84,7 +85,7 @@ def translated(uri: str, code: str, error: Exception) -> VoicebotError:
             "or install the version of MLflow that made it.",
         )
     if code == "RESOURCE_DOES_NOT_EXIST":
-        return MissingError(
+        return absent or MissingError(
             f"The registry does not know that: {reason}",
             advice="`adapter-control list` shows what there is; `voicebot train` registers a first adapter.",
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from serving.adapters.loader import LocalCopy, fetch
 from serving.adapters.manifest import Kind, verify
-from serving.adapters.pin import Reference, parse_reference
+from serving.adapters.pin import Reference, dialogue_reference
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.versions import identity
 from serving.errors import InvalidInputError
@@ -54,15 +54,6 @@ class DialogueAdapter:
 def dialogue_store(settings: "Settings") -> Path:
     """Folder of the private copies."""
     return settings.home / "dialogue-adapters"
-
-
-def dialogue_reference(settings: "Settings") -> Reference | None:
-    """What the setting `dialogue_adapter` names; None where the language model speaks as it is.
-
-    Raises:
-        InvalidInputError: it names no adapter.
-    """
-    return parse_reference(settings.dialogue_adapter) if settings.dialogue_adapter else None
 
 
 def served_dialogue(settings: "Settings", registry: AdapterRegistry | None = None) -> DialogueAdapter | None:

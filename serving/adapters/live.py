@@ -2,7 +2,9 @@
 
 Callers read `current` once per call and keep what they got: one immutable tagger with its version, so
 no answer can mix two adapters. Loading happens aside in the watcher's thread; only a tagger that
-proved itself takes the place of the old one. Whatever fails, the old one goes on serving.
+proved itself takes the place of the old one. Whatever fails, the old one goes on serving. So it does where
+the new one lacks intents that the old one knows and callers need: a wrong answer is worse than a late
+promotion. A rollback alone is followed all the same: somebody has said, at night, that the old one is worse.
 """
 
 import threading
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from loguru import logger
 
+from serving.adapters.audit import Action, Step
 from serving.adapters.failure import Failure
+from serving.adapters.fit import OTHER_LABELS, Needed, fit, labels_of, lacking
 from serving.adapters.loader import (
     LocalCopy,
     fetch,
@@ -26,13 +30,15 @@ from serving.adapters.loader import (
 )
 from serving.adapters.pin import DEFAULT_NAME, Reference, read_pin
 from serving.adapters.registry import AdapterRegistry
-from serving.errors import MissingError, UnavailableError, VoicebotError
+from serving.errors import MissingError, RefusedError, UnavailableError, VoicebotError
 from serving.language.encoder import SentenceEncoder, load_encoder
 from serving.language.intent import BASELINE_VERSION
 from serving.language.protocols import IntentTagger
 
 if TYPE_CHECKING:
     from serving.settings import Settings
+
+_CHAMPIONS = frozenset({Action.PROMOTE, Action.ROLLBACK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class ServedAdapter:
         target: what was asked for; None for a copy that stands in for it.
         source: why this one serves: `registry`, `disabled` (frozen baseline head), or `last good`
             (this home's copy, because the registry or the wanted version could not be used).
+        missing: intents that callers need and it does not know, sorted.
     """
 
     tagger: IntentTagger
@@ -68,6 +75,7 @@ class ServedAdapter:
     identity: str
     target: Target | None
     source: Literal["registry", "disabled", "last good"]
+    missing: tuple[str, ...] = ()
 
 
 class LiveAdapter:
@@ -79,6 +87,7 @@ class LiveAdapter:
         store: private folder of copies, pin and last good adapter (`settings.home / "adapters"`).
         name: the model whose champion serves where nothing is pinned.
         poll_s: time between two looks at registry and pin, in seconds.
+        needed: which intents this server's callers need.
     """
 
     def __init__(
@@ -89,12 +98,14 @@ class LiveAdapter:
         *,
         name: str = DEFAULT_NAME,
         poll_s: float = 1.0,
+        needed: Needed | None = None,
     ) -> None:
         self._registry = registry
         self._encoder = encoder
         self._store = store
         self._name = name
         self._poll_s = poll_s
+        self.needed = needed or Needed()
         self._served: ServedAdapter | None = None
         self._failed: Failure[Target] = Failure()
         self._checking = threading.Lock()
@@ -102,13 +113,16 @@ class LiveAdapter:
         self._thread: threading.Thread | None = None
 
     @classmethod
-    def from_settings(cls, settings: "Settings", encoder: SentenceEncoder | None = None) -> Self:
+    def from_settings(
+        cls, settings: "Settings", encoder: SentenceEncoder | None = None, needed: Needed | None = None
+    ) -> Self:
         """The live adapter of an installation; `start` it before use."""
         return cls(
             AdapterRegistry.from_settings(settings),
             encoder or load_encoder(settings.encoder),
             settings.home / "adapters",
             poll_s=settings.registry_poll_s,
+            needed=needed,
         )
 
     @property
@@ -122,6 +136,14 @@ class LiveAdapter:
         if served is None:
             raise MissingError("No adapter is loaded.", advice="Call start() first.")
         return served
+
+    @property
+    def problem(self) -> str:
+        """Why the wanted adapter does not serve, or what the serving one lacks; empty where all is well."""
+        served = self._served
+        if self._failed.message or served is None:
+            return self._failed.message
+        return lacking(served.version, served.missing) if served.missing else ""
 
     def start(self) -> Self:
         """Load what shall serve, or the last good copy where that fails, and begin to watch.
@@ -221,6 +243,8 @@ class LiveAdapter:
         """Load aside, then swap the one reference."""
         started = time.perf_counter()
         copied = self._copied(target)
+        if target.enabled:
+            self._require_no_loss(copied, target)
         served = self._built(copied, target, enabled=target.enabled)
         before, self._served = self._served, served
         remember_good(copied, self._store)
@@ -230,15 +254,50 @@ class LiveAdapter:
             before.version if before else "none",
             1_000 * (time.perf_counter() - started),
         )
+        if served.missing:
+            logger.warning("{} {}", lacking(served.version, served.missing), OTHER_LABELS)
+
+    def _missing(self, copied: LocalCopy) -> tuple[str, ...]:
+        """What a verified copy's labels lack, in any arm and with either head."""
+        return fit(labels_of(copied.folder), self.needed).missing
+
+    def _require_no_loss(self, copied: LocalCopy, target: Target) -> None:
+        """Refuse an adapter that lacks intents which the present one knows, unless somebody went back to it.
+
+        At a start the present one is what served last in this home.
+
+        Raises:
+            RefusedError: callers would get wrong answers that they do not get now.
+        """
+        missing = self._missing(copied)
+        if not missing:
+            return
+        if self._served is not None:
+            present = self._served.missing
+        else:
+            before = last_good(self._store)
+            present = self._missing(before) if before is not None else missing
+        lost = set(missing) - set(present)
+        if lost and not self._went_back_to(target):
+            raise RefusedError(lacking(copied.label, lost), advice=OTHER_LABELS)
+
+    def _went_back_to(self, target: Target) -> bool:
+        """Whether the last change of the champion was a rollback to this version."""
+        for row in reversed(self._registry.audit.readable()):
+            act = row.act
+            if act.model == target.name and act.action in _CHAMPIONS and row.step != Step.ABANDONED:
+                return (act.action, act.champion_after) == (Action.ROLLBACK, target.version)
+        return False
 
     def _built(self, copied: LocalCopy, target: Target | None, *, enabled: bool) -> ServedAdapter:
         self._registry.signatures.require(copied.folder, copied.label)
-        name = copied.folder.name
+        name, missing = copied.folder.name, self._missing(copied)
         if enabled:
             tagger: IntentTagger = load_tagger(copied, self._encoder)
-            return ServedAdapter(tagger, tagger.version, name, target, "registry" if target else "last good")
+            source: Literal["registry", "last good"] = "registry" if target else "last good"
+            return ServedAdapter(tagger, tagger.version, name, target, source, missing)
         head = load_frozen_head(copied, self._encoder)
-        return ServedAdapter(head, head.version, f"{BASELINE_VERSION}:{name}", target, "disabled")
+        return ServedAdapter(head, head.version, f"{BASELINE_VERSION}:{name}", target, "disabled", missing)
 
     def _stand_in(self, error: VoicebotError) -> ServedAdapter:
         """The copy that served last in this home, when the wanted one cannot be had at start."""

@@ -14,6 +14,7 @@ from typing import Protocol
 from loguru import logger
 
 from serving.adapters.failure import Failure
+from serving.adapters.fit import OTHER_LABELS, Needed, fit, labels_of, lacking
 from serving.adapters.live import ServedAdapter, Target
 from serving.adapters.loader import fetch, load_tagger
 from serving.adapters.pin import DEFAULT_NAME
@@ -21,7 +22,7 @@ from serving.adapters.registry import AdapterRegistry
 from serving.adapters.splits import split_in
 from serving.arms.assignment import arm_of
 from serving.arms.split import Arm, Split
-from serving.errors import IntegrityError, MissingError, VoicebotError
+from serving.errors import IntegrityError, MissingError, RefusedError, VoicebotError
 from serving.language.encoder import SentenceEncoder
 
 
@@ -31,6 +32,11 @@ class Champion(Protocol):
     @property
     def current(self) -> ServedAdapter:
         """What serves now."""
+        ...
+
+    @property
+    def needed(self) -> Needed:
+        """Which intents this server's callers need."""
         ...
 
 
@@ -178,14 +184,21 @@ class LiveArms:
             logger.info("split {}: {} gets {} % of callers", split.id, split.challenger, split.percent)
 
     def _loaded(self, target: Target, known: Standing) -> ServedAdapter:
-        """The challenger, proved; the one at hand where it is the split's."""
+        """The challenger, proved; the one at hand where it is the split's.
+
+        Raises:
+            RefusedError: it lacks intents that callers need and the champion knows.
+        """
         if known.challenger is not None and known.challenger.target == target:
             return known.challenger
         version = self._registry.get(target.name, target.version)
         copied = fetch(version, self._store, self._registry.signatures)
         self._registry.signatures.require(copied.folder, copied.label)
+        missing = fit(labels_of(copied.folder), self._champion.needed).missing
+        if lost := set(missing) - set(self._champion.current.missing):
+            raise RefusedError(lacking(copied.label, lost), advice=OTHER_LABELS)
         tagger = load_tagger(copied, self._encoder)
-        return ServedAdapter(tagger, tagger.version, copied.folder.name, target, "registry")
+        return ServedAdapter(tagger, tagger.version, copied.folder.name, target, "registry", missing)
 
     def _coldness(self, split: Split, challenger: ServedAdapter) -> str:
         """Which cache scope holds nothing; both are opened here, before the first call needs them."""

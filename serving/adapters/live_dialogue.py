@@ -17,13 +17,12 @@ from serving.adapters.dialogue import (
     NO_ADAPTER,
     DialogueAdapter,
     checked,
-    dialogue_reference,
     dialogue_store,
     fetch_dialogue,
 )
 from serving.adapters.failure import Failure
 from serving.adapters.loader import LocalCopy, last_good, local_copy, remember_good
-from serving.adapters.pin import Reference
+from serving.adapters.pin import Reference, dialogue_reference
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.vllm_dialogue import AwaitedLlm, TidyLlm, adaptable
 from serving.errors import EngineError, InvalidInputError, MissingError, UnavailableError, VoicebotError

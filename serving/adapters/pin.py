@@ -1,4 +1,4 @@
-"""Which adapter the servers of one home load: a small file that operators write and servers watch.
+"""Which adapters the servers of one home load: a small file that operators write and servers watch.
 
 Without it a server follows the champion. It works without the registry, because `--disable` must
 work on the day when everything else is down.
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
@@ -20,6 +21,9 @@ from serving.adapters.manifest import check_name
 from serving.adapters.versions import CHAMPION
 from serving.errors import IntegrityError, InvalidInputError, UnavailableError, VoicebotError
 from serving.files import PRIVATE_FOLDER, write_atomically, writing_to
+
+if TYPE_CHECKING:
+    from serving.settings import Settings
 
 DEFAULT_NAME = INTENT_NAME
 """The intent adapter that a server follows where nobody pinned another."""
@@ -91,6 +95,15 @@ def parse_reference(text: str, default: str | int = CHAMPION) -> Reference:
             advice="Versions are 1, 2, …; aliases are champion, challenger, previous.",
         )
     return Reference(name, ref)
+
+
+def dialogue_reference(settings: "Settings") -> Reference | None:
+    """What the setting `dialogue_adapter` names; None where the language model speaks as it is.
+
+    Raises:
+        InvalidInputError: it names no adapter.
+    """
+    return parse_reference(settings.dialogue_adapter) if settings.dialogue_adapter else None
 
 
 def read_pin(store: Path) -> Pin | None:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from serving.adapters.audit import Act, Action
 from serving.adapters.decision import NEVER_WAIVED, GateDecision
+from serving.adapters.fit import require_fit
 from serving.adapters.kinds import require_model_kind
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.soundness import require_sound
@@ -58,8 +59,8 @@ class Waiver:
     """Somebody's written word that a version shall be champion although the gate does not say so.
 
     It overrules checks of how good an adapter is, or that it was never judged. It never overrules what the
-    adapter is (`NEVER_WAIVED`, altered files, a missing signature where one is required), nor a decision
-    that was made against another champion.
+    adapter is (`NEVER_WAIVED`, altered files, a missing signature where one is required, labels that do not
+    fit what is served), nor a decision that was made against another champion.
 
     Attributes:
         reason: why, for the audit.
@@ -94,7 +95,8 @@ def promote(
 
     Raises:
         RefusedError: it is the champion already, was not judged, failed, or was judged against
-            another champion than the present one, and no waiver covers that.
+            another champion than the present one, and no waiver covers that; or it does not know intents that
+            are served.
         IntegrityError: its bundle or its decision was altered, or a signature is required and not there.
         InvalidInputError: the waiver gives no reason, there is nothing to waive, or it is an adapter of
             another kind than its model's.
@@ -120,12 +122,16 @@ def promotion_act(
     else:
         evidence = _waived(candidate, champion, waiver)
     candidate.verify()
+    require_fit(registry, candidate)
     registry.signatures.require(candidate.bundle, candidate.label)
     return with_ending(registry, Act(Action.PROMOTE, name, version, by, reason, champion, version, evidence))
 
 
 def rollback(registry: AdapterRegistry, name: str, *, by: str, reason: str) -> Transition:
     """Swap champion and previous; done twice, it changes nothing. Needs no new decision.
+
+    It goes back also to one whose labels no longer fit what is served: at night, a person's word is enough.
+    Servers follow and say so; `fit.warning_of` tells the person.
 
     Raises:
         RefusedError: there is no previous champion to go back to.

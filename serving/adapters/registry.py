@@ -18,10 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from serving.adapters.absent import no_alias, no_model, no_version
 from serving.adapters.audit import Act, Action, AuditEntry, AuditLog, Step
 from serving.adapters.database import check_readable, check_writable, quiet_mlflow, translated
 from serving.adapters.decision import GateDecision
 from serving.adapters.files import copy_files
+from serving.adapters.fit import Needed, load_needed
 from serving.adapters.history import GAP, read_history
 from serving.adapters.kinds import require_kind
 from serving.adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, check_name, is_name, verify
@@ -29,14 +31,7 @@ from serving.adapters.pages import all_pages, search_versions
 from serving.adapters.settlement import settle
 from serving.adapters.signature import Signatures
 from serving.adapters.splits import kept_because
-from serving.adapters.versions import (
-    CHAMPION,
-    MANIFEST_TAG,
-    PLACE_TAG,
-    AdapterVersion,
-    tags_of,
-    version_of,
-)
+from serving.adapters.versions import CHAMPION, MANIFEST_TAG, PLACE_TAG, AdapterVersion, tags_of, version_of
 from serving.errors import (
     IntegrityError,
     InvalidInputError,
@@ -64,6 +59,7 @@ class AdapterRegistry:
         lock_timeout_s: how long a writer waits for another one, in seconds.
         busy_timeout_s: how long a locked SQLite database is waited for, in seconds.
         signatures: what registrations are signed with, and what promotion and loading demand.
+        needed: reads which intents an adapter must know (`fit`).
     """
 
     def __init__(
@@ -74,11 +70,13 @@ class AdapterRegistry:
         lock_timeout_s: float = 10.0,
         busy_timeout_s: float = 5.0,
         signatures: Signatures | None = None,
+        needed: Callable[[], Needed] = Needed,
     ) -> None:
         self.tracking_uri = tracking_uri
         self.folder = folder.resolve()
         self.audit = AuditLog(self.folder / "adapter-audit.jsonl", lock_timeout_s=lock_timeout_s)
         self.signatures = signatures or Signatures()
+        self.needed = needed
         self._busy_timeout_s = busy_timeout_s
         self._client: Any = None
         self._opening = threading.Lock()
@@ -86,7 +84,8 @@ class AdapterRegistry:
     @classmethod
     def from_settings(cls, settings: "Settings") -> Self:
         """The registry of an installation."""
-        return cls(settings.mlflow_uri, settings.mlruns, signatures=Signatures.from_settings(settings))
+        signatures, needed = Signatures.from_settings(settings), partial(load_needed, settings.data)
+        return cls(settings.mlflow_uri, settings.mlruns, signatures=signatures, needed=needed)
 
     def aliases(self, name: str) -> dict[str, int]:
         """Version by alias; a few milliseconds, fit for polling.
@@ -95,8 +94,8 @@ class AdapterRegistry:
             MissingError: no such model, or no database yet.
             UnavailableError: the database is locked or does not answer.
         """
-        with self._mlflow() as client:
-            return {a: int(v) for a, v in client.get_registered_model(check_name(name)).aliases.items()}
+        with self._mlflow(no_model(check_name(name))) as client:
+            return {a: int(v) for a, v in client.get_registered_model(name).aliases.items()}
 
     def champion_version(self, name: str) -> int | None:
         """Version of the champion; None where nothing was promoted yet. Errors as for `aliases`."""
@@ -112,11 +111,8 @@ class AdapterRegistry:
         aliases = self.aliases(name)
         number = ref if isinstance(ref, int) else aliases.get(ref)
         if number is None:
-            raise MissingError(
-                f"{name} has no {str(ref)[:80]!r}; its aliases are: {', '.join(sorted(aliases)) or 'none'}.",
-                advice="See `adapter-control list`; `adapter-control promote` makes a champion.",
-            )
-        with self._mlflow() as client:
+            raise no_alias(name, str(ref), aliases)
+        with self._mlflow(no_version(name, number)) as client:
             return self._version(client.get_model_version(name, str(number)), aliases)
 
     def models(self) -> list[str]:
@@ -182,8 +178,8 @@ class AdapterRegistry:
 
     def model_tags(self, name: str) -> dict[str, str]:
         """What is noted on a model as a whole. Errors as for `aliases`."""
-        with self._mlflow() as client:
-            return dict(client.get_registered_model(check_name(name)).tags)
+        with self._mlflow(no_model(check_name(name))) as client:
+            return dict(client.get_registered_model(name).tags)
 
     def register(
         self,
@@ -367,14 +363,14 @@ class AdapterRegistry:
         return version_of(row, aliases, self.place(row.name, row.tags.get(PLACE_TAG, "")) / "bundle")
 
     @contextlib.contextmanager
-    def _mlflow(self) -> Iterator[Any]:
-        """MLflow's client; its exceptions leave as ours."""
+    def _mlflow(self, absent: MissingError | None = None) -> Iterator[Any]:
+        """MLflow's client; its exceptions leave as ours, `absent` where what was asked for is not there."""
         check_readable(self.tracking_uri, self._busy_timeout_s)
-        with self._translating():
+        with self._translating(absent):
             yield self._open()
 
     @contextlib.contextmanager
-    def _translating(self) -> Iterator[None]:
+    def _translating(self, absent: MissingError | None = None) -> Iterator[None]:
         """Turn exceptions of MLflow and its database into ours, also those of opening it."""
         quiet_mlflow()
         from mlflow.exceptions import MlflowException
@@ -383,7 +379,7 @@ class AdapterRegistry:
         try:
             yield
         except MlflowException as error:
-            raise translated(self.tracking_uri, error.error_code, error) from error
+            raise translated(self.tracking_uri, error.error_code, error, absent) from error
         except SQLAlchemyError as error:
             raise translated(self.tracking_uri, "TEMPORARILY_UNAVAILABLE", error) from error
 

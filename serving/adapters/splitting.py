@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from serving.adapters.audit import Act, Action, Step
+from serving.adapters.fit import require_fit
 from serving.adapters.pin import DEFAULT_NAME
 from serving.adapters.promotion import Waiver, promotion_act
 from serving.adapters.registry import AdapterRegistry
@@ -117,7 +118,8 @@ def alter_plan(registry: AdapterRegistry, name: str, percent: int, *, by: str, r
     """What giving the challenger another share would do now; changes nothing.
 
     Raises:
-        RefusedError: no split runs, or the champion is no longer the one of the split.
+        RefusedError: no split runs, the champion is no longer the one of the split, or the challenger does
+            not know intents that are served.
         IntegrityError: the challenger's bundle was altered, or a required signature is not there.
         InvalidInputError: no percentage.
         MissingError: no such model.
@@ -133,6 +135,7 @@ def alter_plan(registry: AdapterRegistry, name: str, percent: int, *, by: str, r
         )
     challenger = registry.get(name, running.challenger_version)
     challenger.verify()
+    require_fit(registry, challenger)
     registry.signatures.require(challenger.bundle, challenger.label)
     return _plan(Action.SPLIT, running.altered(percent, datetime.now(UTC)), by, reason, {})
 

@@ -9,8 +9,8 @@ from itertools import product
 
 from loguru import logger
 
-from serving.adapters.dialogue import NO_ADAPTER, dialogue_reference
-from serving.adapters.pin import DEFAULT_NAME, read_pin
+from serving.adapters.dialogue import NO_ADAPTER
+from serving.adapters.pin import DEFAULT_NAME, dialogue_reference, read_pin
 from serving.adapters.registry import AdapterRegistry
 from serving.cache.choice import prior_of_home
 from serving.cache.eviction import (

@@ -18,6 +18,7 @@ from serving.cli.adapter_options import (
 )
 from serving.cli.adapter_views import show_plan
 from serving.cli.console import command_errors, print_json, rich_console
+from serving.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from serving.adapters.promotion import Transition
@@ -40,7 +41,8 @@ def promote(
     """Make a version the champion; needs a stored gate decision that passed against the present one.
 
     --waive overrules checks of how good the adapter is. It never overrules altered files, an unsound bundle,
-    a missing signature where one is required, or a decision against another champion.
+    a missing signature where one is required, intents that the adapter does not know though the knowledge
+    answers them, or a decision against another champion.
     """
     from serving.adapters import promotion
     from serving.adapters.pin import parse_reference
@@ -72,14 +74,22 @@ def rollback(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Swap champion and previous; one command, no judge, because it must work at night."""
+    """Swap champion and previous; one command, no judge, because it must work at night.
+
+    It goes back also to an adapter that does not know all intents that are answered now, and warns of it.
+    """
     from serving.adapters import promotion
+    from serving.adapters.fit import warning_of
 
     with command_errors():
+        _require_name_alone(name)
         settings = open_settings()
         registry, who = open_registry(settings), acting(settings, by)
         if dry_run:
-            show_plan(promotion.rollback_act(registry, name, by=who, reason=reason), as_json=as_json)
+            act = promotion.rollback_act(registry, name, by=who, reason=reason)
+            show_plan(act, as_json=as_json)
+            if told := warning_of(registry, registry.get(name, act.champion_after or 0)):
+                warn(told)
             return
         _report(promotion.rollback(registry, name, by=who, reason=reason), settings, as_json=as_json)
 
@@ -128,7 +138,25 @@ def sign(
         typer.echo(f"{version.label} is signed with the key {found.key}.")
 
 
+def _require_name_alone(text: str) -> None:
+    """Tell who names a version that a rollback needs none."""
+    name, mark, _ = text.replace("/", "@").partition("@")
+    if mark:
+        raise InvalidInputError(
+            f"A rollback takes the name alone: {name[:80]!r}, not {text[:80]!r}; it goes back to the "
+            "champion before.",
+            advice="`adapter-control promote NAME@VERSION` makes a certain version the champion.",
+        )
+
+
 def _report(done: "Transition", settings: "Settings", *, as_json: bool) -> None:
+    from serving.adapters.audit import Action
+    from serving.adapters.fit import warning_of
+
+    registry = open_registry(settings)
+    champion = registry.get(done.model, done.champion_after)
+    if told := warning_of(registry, champion):
+        warn(f"{told} To undo the rollback, roll back again." if done.action is Action.ROLLBACK else told)
     follows = home_follows(settings, done.model, done.champion_after)
     if as_json:
         print_json(done)
@@ -149,7 +177,7 @@ def _report(done: "Transition", settings: "Settings", *, as_json: bool) -> None:
         console.print(f"{how_to_follow(done.model)} lets them follow the champion.")
     if done.split_ended:
         console.print(f"It ended the split {done.split_ended}.")
-    if cold(settings, [open_registry(settings).get(done.model, done.champion_after)]):
+    if cold(settings, [champion]):
         said = "Its cache scope starts cold: `voicebot build-cache` answers the frequent questions into it."
     else:
         said = "Its cache scope is there already and is attached with it."

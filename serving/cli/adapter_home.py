@@ -38,6 +38,7 @@ def choose(
     Raises:
         VoicebotError: it cannot be pinned; switching off works without the registry.
     """
+    from serving.adapters.fit import require_fit
     from serving.adapters.pin import parse_reference, pin_act, write_pin
     from serving.adapters.splits import ENDED
 
@@ -53,6 +54,7 @@ def choose(
         registry = open_registry(settings)
         version = registry.get(reference.name, reference.ref)
         _require_intent(version.verify(), version.label)
+        require_fit(registry, version)
         registry.signatures.require(version.bundle, version.label)
     who = acting(settings, by)
     leaves = not (enable and _follows_default(reference))
@@ -129,7 +131,7 @@ def cold(settings: "Settings", versions: "Sequence[AdapterVersion]") -> "list[Ad
 
 def home_loads(settings: "Settings") -> str:
     """What the servers of this home load, as a sentence or two."""
-    from serving.adapters.dialogue import dialogue_reference
+    from serving.adapters.pin import dialogue_reference
 
     spoken = dialogue_reference(settings)
     told = f" Their language model speaks with {spoken}." if spoken else ""
@@ -162,8 +164,7 @@ def _tagger_loads(settings: "Settings") -> str:
 
 def home_follows(settings: "Settings", name: str, champion: int) -> bool:
     """Whether the servers of this home load a model's champion, as tagger or as language model."""
-    from serving.adapters.dialogue import dialogue_reference
-    from serving.adapters.pin import DEFAULT_NAME, Reference, read_pin
+    from serving.adapters.pin import DEFAULT_NAME, Reference, dialogue_reference, read_pin
 
     spoken = dialogue_reference(settings)
     if spoken is not None and spoken.follows(name, champion):

@@ -92,11 +92,20 @@ def history(name: Name = None, as_json: AsJson = False) -> None:
 
 
 def compare(
-    one: Annotated[str, typer.Argument(metavar="NAME[@ALIAS|VERSION]", help="Default: the champion.")],
-    other: Annotated[str, typer.Argument(metavar="NAME[@ALIAS|VERSION]", help="Default: the challenger.")],
+    one: Annotated[
+        str, typer.Argument(metavar="NAME[@ALIAS|VERSION]", help="NAME alone: the champion of that model.")
+    ],
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME[@ALIAS|VERSION]]", help="Default: the challenger of the first's model."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Put two versions side by side: data, configuration, metrics, the gate's verdicts, significance.
+
+    `compare NAME` puts the champion beside the challenger.
 
     Values that are the same are counted; they and the bounds of intervals are shown with --json.
     """
@@ -106,7 +115,8 @@ def compare(
 
     with command_errors():
         registry = open_registry()
-        first, second = parse_reference(one), parse_reference(other, CHALLENGER)
+        first = parse_reference(one)
+        second = parse_reference(first.name if other is None else other, CHALLENGER)
         found = compare_versions(registry.get(first.name, first.ref), registry.get(second.name, second.ref))
         if as_json:
             print_json(found)

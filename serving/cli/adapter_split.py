@@ -26,7 +26,8 @@ _STARTING = "--waive, --again, --cold, --slow-after and --primary"
 
 def split(  # noqa: PLR0917  # a command line
     which: Annotated[
-        str, typer.Argument(metavar="[NAME[@ALIAS|VERSION]]", help="Default: the challenger of that model.")
+        str,
+        typer.Argument(metavar="[NAME[@ALIAS|VERSION]]", help="NAME alone: the challenger of that model."),
     ] = "banking-lora",
     challenger: Annotated[
         int | None,
@@ -61,7 +62,8 @@ def split(  # noqa: PLR0917  # a command line
     A challenger needs what a promotion needs. A caller keeps the arm; a call keeps its adapter to its end.
     The guardrail ends the split by itself where the challenger does harm.
 
-    Exit codes: 0 done, 1 refused, 2 bad input, 3 no such model or version, 4 not to be had, 5 altered files.
+    Exit codes: 0 done, 1 refused, 2 bad input, 3 no such model or version, or no split to show, 4 not to be
+    had, 5 altered files.
     """
     from serving.adapters.pin import parse_reference
     from serving.adapters.versions import CHALLENGER
@@ -268,10 +270,10 @@ def _show(registry: "AdapterRegistry", settings: "Settings", name: str, *, as_js
     found = read_split(registry, name)
     if as_json:
         print_json(split_document(settings, found))
-    elif found is None:
+    elif found is not None:
+        show_split(settings, found)
+    if found is None:  # also after the document, so that a script need not read it
         raise MissingError(
             f"No split of {name} was ever started.",
             advice="`adapter-control split --challenger 10` starts one.",
         )
-    else:
-        show_split(settings, found)

@@ -94,6 +94,7 @@ class Health:
             "not_ready_because": refusal,
             "adapter": served.version,
             "adapter_source": served.source,
+            "adapter_problem": self.runtime.adapter.problem or None,
             "split": split_report(self.standing()),
             "dialogue_adapter": self.runtime.dialogue.current.version or None,
             "dialogue_adapter_problem": self.runtime.dialogue.problem or None,

@@ -20,6 +20,7 @@ from serving.adapters.decision import GateDecision
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.verdicts import attach_decision
 from serving.errors import RefusedError
+from tests.serving.adapters.fitting import small_data
 
 NAME = "banking-lora"
 WAIT_S = 60
@@ -49,7 +50,7 @@ def judged(
         }
         for label in ("card_lost", "pin_blocked")
     }
-    (tmp_path / "data" / "intents").mkdir(parents=True)
+    small_data(tmp_path / "data", answered=intents)
     (tmp_path / "data" / "intents" / "all.yaml").write_text(yaml.safe_dump(intents))
     test = load_splits(tmp_path / "data" / "intents").test
     assert test is not None

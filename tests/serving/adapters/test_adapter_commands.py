@@ -13,6 +13,7 @@ from serving.adapters.registry import AdapterRegistry
 from serving.adapters.verdicts import attach_decision
 from serving.adapters.versions import CHAMPION
 from serving.cli.adapters import app
+from tests.serving.adapters.fitting import small_data
 
 NAME = "banking-lora"
 Control = Callable[..., Result]
@@ -23,6 +24,7 @@ DecisionMaker = Callable[..., GateDecision]
 def control(mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
     """Run `adapter-control` in an installation of its own."""
     monkeypatch.setenv("VOICEBOT_MLRUNS", str(mlruns))
+    monkeypatch.setenv("VOICEBOT_DATA_DIR", str(small_data(tmp_path / "data")))
     monkeypatch.setenv("VOICEBOT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("VOICEBOT_OPERATOR", "ann")
     runner = CliRunner()

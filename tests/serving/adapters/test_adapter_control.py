@@ -12,6 +12,7 @@ from serving.adapters.audit import os_user
 from serving.adapters.pin import Reference, read_pin
 from serving.adapters.registry import AdapterRegistry
 from serving.cli.adapters import app
+from tests.serving.adapters.fitting import small_data
 
 NAME = "banking-lora"
 Control = Callable[..., Result]
@@ -26,6 +27,7 @@ def store(tmp_path: Path) -> Path:
 def control(mlruns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
     """Run `adapter-control` in an installation of its own."""
     monkeypatch.setenv("VOICEBOT_MLRUNS", str(mlruns))
+    monkeypatch.setenv("VOICEBOT_DATA_DIR", str(small_data(tmp_path / "data")))
     monkeypatch.setenv("VOICEBOT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("VOICEBOT_OPERATOR", "ann")
     monkeypatch.setenv("COLUMNS", "200")

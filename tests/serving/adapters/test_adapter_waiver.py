@@ -19,6 +19,7 @@ from serving.adapters.registry import AdapterRegistry
 from serving.adapters.verdicts import attach_decision
 from serving.adapters.versions import CHAMPION, PREVIOUS
 from serving.errors import IntegrityError, InvalidInputError, RefusedError
+from tests.serving.adapters.fitting import small_data
 
 NAME = "banking-lora"
 BundleMaker = Callable[..., Path]
@@ -167,7 +168,12 @@ def test_of_two_operators_in_two_processes_one_wins_and_the_other_is_told(
 ) -> None:
     challenged.register(NAME, make_bundle(4), by="ci")
     attach_decision(challenged, NAME, 4, make_decision(2), by="gate")
-    environment = {**os.environ, "VOICEBOT_MLRUNS": str(mlruns), "VOICEBOT_HOME": str(tmp_path / "home")}
+    environment = {
+        **os.environ,
+        "VOICEBOT_MLRUNS": str(mlruns),
+        "VOICEBOT_HOME": str(tmp_path / "home"),
+        "VOICEBOT_DATA_DIR": str(small_data(tmp_path / "data")),
+    }
     operators = {
         version: subprocess.Popen(
             [sys.executable, "-c", OPERATOR, "promote", f"{NAME}@{version}", "--reason", "mine", "--json"],

@@ -22,6 +22,7 @@ from serving.call.record import Decision
 from serving.call.store import CallStore
 from serving.cli.adapters import app
 from tests.serving.adapters.conftest import DecisionMaker
+from tests.serving.adapters.fitting import small_data
 from tests.serving.adapters.talk_bundles import TALK, promote_talk, talk_bundle
 from tests.serving.cache_world import SCOPE, entry, fill
 from tests.serving.sessions.records import call, turn
@@ -39,6 +40,7 @@ def home(tmp_path: Path) -> Path:
 def control(mlruns: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
     """Run `adapter-control` in an installation of its own."""
     monkeypatch.setenv("VOICEBOT_MLRUNS", str(mlruns))
+    monkeypatch.setenv("VOICEBOT_DATA_DIR", str(small_data(home.with_name("data"))))
     monkeypatch.setenv("VOICEBOT_HOME", str(home))
     monkeypatch.setenv("VOICEBOT_OPERATOR", "ann")
     runner = CliRunner()

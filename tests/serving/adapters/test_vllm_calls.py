@@ -41,7 +41,7 @@ def open_runtime(
     """A typed server beside the vLLM server, with an intent tagger of the tests and an empty cache."""
     monkeypatch.setattr(module, "load_encoder", lambda _folder: encoder)
     served = SimpleNamespace(tagger=KeywordTagger(), version="keywords/1", identity="keywords", source="test")
-    live = SimpleNamespace(start=lambda: None, close=lambda: None, current=served)
+    live = SimpleNamespace(start=lambda: None, close=lambda: None, current=served, problem="")
     monkeypatch.setattr(LiveAdapter, "from_settings", lambda *_: live)
     opened: list[Runtime] = []
 

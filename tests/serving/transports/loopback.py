@@ -194,7 +194,7 @@ def served(
     runtime = SimpleNamespace(
         metrics=metrics,
         choices=(),
-        adapter=SimpleNamespace(current=SimpleNamespace(version="k/1", source="x")),
+        adapter=SimpleNamespace(current=SimpleNamespace(version="k/1", source="x"), problem=""),
         cache=SimpleNamespace(generation=lambda: 1),
         hung_tools=0,
         dialogue=SimpleNamespace(current=SimpleNamespace(version=""), problem=""),
