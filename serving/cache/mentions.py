@@ -60,7 +60,7 @@ def find_mentions(
     return _outside(found, [_typed(text, value) for value in others])
 
 
-def figures(reading: Reading, covered: Sequence[bool]) -> list[str]:
+def loose_figures(reading: Reading, covered: Sequence[bool]) -> list[str]:
     """Figures of no mention, each with the letters and marks that touch it: "1/5", "q1", "20,50".
 
     Args:
@@ -88,6 +88,8 @@ _TIMES = word_set("times x × fold")
 _NEAR = 60
 """Characters around a value in which the words beside it stand."""
 _NEGATIVE = re.compile(r"(?:\b(?:minus|negative)\s*|(?<![\w%)])[-‐‑‒–—−])[$£€¥₹]?\s?$")
+_LABEL = re.compile(r"(?<![\w'’])([b-hj-ru-z])[\s-]?$")
+"""A letter of its own makes a name with the number behind it: "q three" is Q3."""
 _SIGN_INSIDE = re.compile(r"[$£€¥₹]\s?[-−]")
 
 
@@ -109,6 +111,9 @@ def _typed(text: str, value: TypedValue) -> Mention:
     following = read(after).words
     if value.kind is Kind.COUNT and following[following[0] == "-"] in _TIMES:
         return Mention(MULTIPLE, canonical, value.start, value.end)
+    label = _LABEL.search(before)
+    if value.kind is Kind.COUNT and label is not None:
+        return Mention(FIGURE, f"{label[1]}{canonical}", value.start, value.end)
     if _is_period(text, value):
         return Mention("", "", value.start, value.end)
     if _NEGATIVE.search(before) or _SIGN_INSIDE.match(text[value.start : value.end]):

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from serving.cache.bounds import bounds
 from serving.cache.counting_words import Words, counted, days, months
-from serving.cache.mentions import FIGURE, MULTIPLE, figures, find_mentions
+from serving.cache.mentions import FIGURE, MULTIPLE, find_mentions, loose_figures
 from serving.language.lexicon import Lexicon, match_spans, unaccented, unreadable, words
 from serving.spoken.given_names import GIVEN_NAMES
 from serving.spoken.lexicon import VULGAR
@@ -95,7 +95,7 @@ class Signer:
         pairs += days(said.outside()) + months(said.outside())
         inside = self._covered(said.outside())
         pairs += counted(["" if held else token for token, held in zip(said.outside(), inside, strict=True)])
-        pairs += [self._figure(figure) for figure in figures(reading, said.covered(inside))]
+        pairs += [self._figure(figure) for figure in loose_figures(reading, said.covered(inside))]
         pairs += [("reversal", word) for word in self.lexicon.reversed_words(text)]
         pairs += [("person", self.personal(Kind.NAME, name)) for name in _people(text)]
         pairs += [("unreadable", self.personal(Kind.NAME, word)) for word in unreadable(text)]

@@ -226,7 +226,19 @@ def _in_words(reading: Reading, index: int, *, cued: bool) -> _Dial | None:
             return _Dial(hour.value, minute.value, minute.last)
     if words[hour.last] == "hundred" and words[hour.last + 1] in {"hours", "hrs"} and cued:
         return _Dial(hour.value, 0, hour.last + 2, padded=True)
-    return _Dial(hour.value, 0, hour.last) if hour.value and _half(reading, hour.last)[0] else None
+    ranged = hour.value <= 12 and words[hour.last] in _CHAIN and _shows_time(reading, hour.last + 1)
+    beside = bool(_half(reading, hour.last)[0]) or ranged
+    return _Dial(hour.value, 0, hour.last) if hour.value and beside else None
+
+
+def _shows_time(reading: Reading, index: int) -> bool:
+    """Whether a time stands here that needs no word before it; then an hour before it is one: 5 to 7 pm."""
+    hour = _hour(reading, index)
+    if hour is None:
+        return False
+    minute = _minute(reading, hour.last)
+    ends = (hour.last,) if minute is None else (hour.last, minute.last)
+    return _written(reading, index) is not None or any(_half(reading, end)[0] for end in ends)
 
 
 def _is_number(reading: Reading, index: int) -> bool:

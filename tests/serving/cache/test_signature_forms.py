@@ -95,6 +95,7 @@ class TestTimes:
             ("Do you close at midnight?", "do you close at 12:00 am"),
             ("Does it take 2 hours?", "does it take two hours"),
             ("Does it take an hour and a half?", "does it take 90 minutes"),
+            ("Are you open 5-7 pm?", "are you open five to seven p m"),
             ("Is it there within 24 hours?", "is it there within one day"),
         ],
     )
@@ -203,6 +204,8 @@ class TestFigures:
             ("Is it −$50?", "is it negative fifty dollars"),
             ("Can I repay 1/3 of it?", "can i repay a third of it"),
             ("Can I repay ¾ of it?", "can i repay three quarters of it"),
+            ("What were the rates in Q3?", "what were the rates in q three"),
+            ("Do I need a W-2?", "do i need a w two"),
             ("Can I move my 401k?", "can i move my four oh one k"),
             ("Can I move my 401(k)?", "can i move my four oh one k"),
         ],
