@@ -42,7 +42,7 @@ class Mention:
 def find_mentions(
     text: str, reading: Reading, currency: str, hashed: Callable[[Kind, str], str]
 ) -> list[Mention]:
-    """All mentions but figures, in order of their start, none overlapping.
+    """All mentions but loose figures, in order of their start.
 
     Args:
         text: in lower case and without accents, so that a way of writing hides nobody's name.
@@ -53,11 +53,11 @@ def find_mentions(
     values = parse(text, currency=currency, unsigned=True)
     taken = [value for value in values if value.personal]
     found = [Mention(f"personal_{it.kind}", hashed(it.kind, str(it.value)), it.start, it.end) for it in taken]
-    found = _outside(found, [Mention(TIME, it.canonical(), it.start, it.end) for it in find_times(reading)])
+    found = _beside(found, [Mention(TIME, it.canonical(), it.start, it.end) for it in find_times(reading)])
     lengths = [Mention(LENGTH, it.canonical(), it.start, it.end) for it in find_lengths(reading)]
-    found = _outside(found, [_in_days(it) for it in lengths])
+    found = _beside(found, [_in_days(it) for it in lengths])
     others = [value for value in values if not value.personal and not _is_below_zero(text, value)]
-    return _outside(found, [_typed(text, value) for value in others])
+    return _beside(found, [_typed(text, value) for value in others], partly=True)
 
 
 def loose_figures(reading: Reading, covered: Sequence[bool]) -> list[str]:
@@ -93,11 +93,17 @@ _LABEL = re.compile(r"(?<![\w'’])([b-hj-ru-z])[\s-]?$")
 _SIGN_INSIDE = re.compile(r"[$£€¥₹]\s?[-−]")
 
 
-def _outside(taken: Sequence[Mention], found: Sequence[Mention]) -> list[Mention]:
-    """What is taken and those of `found` that overlap nothing of it, in order of their start."""
+def _beside(taken: Sequence[Mention], found: Sequence[Mention], *, partly: bool = False) -> list[Mention]:
+    """What is taken and those of `found` that have nothing of it, in order of their start.
+
+    With `partly` those that have more than what is taken stay as well: of "ten fifteen minute calls" fifteen
+    minutes are taken, and 1015 still tells of the ten.
+    """
     inside = {at for it in taken for at in range(it.start, it.end)}
-    free = [it for it in found if inside.isdisjoint(range(it.start, it.end))]
-    return sorted([*taken, *free], key=lambda it: it.start)
+    clash = inside.issuperset if partly else lambda span: not inside.isdisjoint(span)
+    return sorted(
+        [*taken, *(it for it in found if not clash(range(it.start, it.end)))], key=lambda it: it.start
+    )
 
 
 def _in_days(length: Mention) -> Mention:

@@ -229,6 +229,7 @@ class TestCounts:
             ("Is it due on the first of each month?", "Is it due each month?"),
             ("Can I have 2 cards per account?", "Can I have a card per 2 accounts?"),
             ("Is it one loan, three documents?", "Is it three loans, one document?"),
+            ("Are ten fifteen minute calls free?", "Are six fifteen minute calls free?"),
             ("Is it my second time?", "Is it my third time?"),
         ],
     )
