@@ -10,9 +10,12 @@ from serving.spoken.lexicon import word_set
 from serving.spoken.values import Kind
 
 _MEASURES = frozenset({Kind.MONEY.value, Kind.RATE.value, Kind.TERM.value, Kind.COUNT.value, LENGTH})
+_LENGTHS = frozenset({Kind.TERM.value, LENGTH})
 _POINTS = frozenset({TIME, Kind.DATE.value})
 _BEFORE, _AFTER = word_set("before by until till"), word_set("after past since from")
 """Beside a time or a date."""
+_SIDES = {"before": word_set("before prior earlier"), "after": word_set("after later afterwards")}
+"""Behind a length of time: "three days before"."""
 _BESIDE = 4
 _NEAR = 200
 """Characters that hold as many words; all of the text for each value would cost its square."""
@@ -52,10 +55,12 @@ def _of_measure(before: str, after: str, it: Mention, phrases: Mapping[Phrase, s
         return [_SIGNS[sign[1]]]
     leading, trailing = words(before)[-_BESIDE:], words(after)[:_BESIDE]
     found = [span.value for span in match_spans(leading, phrases) if span.last == len(leading)]
-    if it.facet in {Kind.TERM.value, LENGTH} and leading[-1:] == ["over"]:
+    if it.facet in _LENGTHS and leading[-1:] == ["over"]:
         found = []  # "over five years" says how long
     if _PLUS.match(unicodedata.normalize("NFKC", after[:_BESIDE])):
         found.append("at_least")
+    if it.facet in _LENGTHS and leading[-1:] != ["within"]:
+        found += [bound for bound, sides in _SIDES.items() if trailing and trailing[0] in sides]
     for span in match_spans(trailing, phrases):
         if not span.first and (trailing[0] in _JOINS or trailing[span.last - 1] in _ALONE):
             found.append(span.value)

@@ -30,6 +30,9 @@ _DOUBTFUL_MONTHS = word_set("may march mar dec sep jan jun")
 """Verbs and names: months only behind a word such as "in"."""
 _NO_MONTH = "apr"
 """A rate, unless a day stands beside it; then it is a date."""
+_SHORT_DAYS = {"mon": "monday", "tue": "tuesday", "tues": "tuesday", "weds": "wednesday", "thu": "thursday",
+               "thur": "thursday", "thurs": "thursday", "fri": "friday"}  # fmt: skip
+"""Without those that are words of their own: wed, sat, sun."""
 _THROUGH = word_set("to through thru till until")
 _CURRENCIES = {"EUR": "euros", "GBP": "pounds", "CAD": "canadian dollars", "AUD": "australian dollars",
                "JPY": "yen", "CHF": "francs"}  # fmt: skip
@@ -164,7 +167,8 @@ def days(words: Sequence[str]) -> list[Pair]:
 
 
 def _day(word: str) -> str:
-    day = word.removesuffix("'s").removesuffix("s")
+    day = word.removesuffix("'s")
+    day = _SHORT_DAYS.get(day, day.removesuffix("s"))
     return day if day in WEEKDAYS else ""
 
 

@@ -92,8 +92,8 @@ def find_times(reading: Reading) -> tuple[ClockTime, ...]:
     found: list[ClockTime] = []
     index, chained = 0, -1
     while index < reading.size:
-        cued = index == chained or (index > 0 and reading.words[index - 1] in _CUES)
-        dial = _dial(reading, index, cued=cued)
+        before = "at" if index == chained else reading.words[index - 1] if index else ""
+        dial = _dial(reading, index, before if before in _CUES else "")
         time = _time(reading, index, dial) if dial is not None else None
         if time is None:
             index += 1
@@ -104,8 +104,8 @@ def find_times(reading: Reading) -> tuple[ClockTime, ...]:
     return tuple(found)
 
 
-def _dial(reading: Reading, index: int, *, cued: bool) -> _Dial | None:
-    """What a clock shows at token `index`, read the surest way first."""
+def _dial(reading: Reading, index: int, cue: str) -> _Dial | None:
+    """What a clock shows at token `index` behind a word of `_CUES` or none, read the surest way first."""
     words = reading.words
     if words[index] in _NOON or words[index] == _MIDNIGHT:
         return _Dial(12, 0, index)  # the word is read as a half of the day
@@ -113,18 +113,18 @@ def _dial(reading: Reading, index: int, *, cued: bool) -> _Dial | None:
         return None
     return (
         _written(reading, index)
-        or _beside_hour(reading, index, cued=cued)
-        or _in_words(reading, index, cued=cued)
+        or _beside_hour(reading, index, cued=bool(cue))
+        or _in_words(reading, index, cue)
     )
 
 
 def _hour(reading: Reading, index: int) -> _Hand | None:
-    """An hour from 0 to 24 in figures or from 1 to 23 in words."""
+    """An hour from 0 to 24 in figures or to 23 in words."""
     words, word = reading.words, reading.words[index]
     if reading.written[index]:
         plain = word.isdecimal() and len(word) <= 2 and int(word) <= 24
         return _Hand(int(word), index + 1, word.startswith("0"), written=True) if plain else None
-    spoken = below_hundred(words, index)
+    spoken = (0, index + 1) if word == "zero" else below_hundred(words, index)
     return _Hand(*spoken) if spoken is not None and spoken[0] < 24 else None
 
 
@@ -210,7 +210,7 @@ def _o_clock(reading: Reading, index: int) -> _Hand | None:
     return hour if reading.words[hour.last] not in _UNITS and not _is_number(reading, hour.last) else None
 
 
-def _in_words(reading: Reading, index: int, *, cued: bool) -> _Dial | None:
+def _in_words(reading: Reading, index: int, cue: str) -> _Dial | None:
     """As in "eight o'clock", "five pm", "at eight thirty", "12 noon"."""
     words = reading.words
     hour = _hour(reading, index)
@@ -221,10 +221,10 @@ def _in_words(reading: Reading, index: int, *, cued: bool) -> _Dial | None:
         half = _half(reading, minute.last)[0]
         free = words[minute.last] not in _UNITS and not _is_number(reading, minute.last)
         # Beyond twelve a pair of numbers is a year as well: "by twenty thirty".
-        known = cued and (hour.value <= 12 or words[index - 1] == "at")
-        if hour.value and (half or (known and free)):
+        known = cue == "at" or (cue and hour.value <= 12)
+        if half or (known and free):
             return _Dial(hour.value, minute.value, minute.last)
-    if words[hour.last] == "hundred" and words[hour.last + 1] in {"hours", "hrs"} and cued:
+    if words[hour.last] == "hundred" and words[hour.last + 1] in {"hours", "hrs"} and cue:
         return _Dial(hour.value, 0, hour.last + 2, padded=True)
     ranged = hour.value <= 12 and words[hour.last] in _CHAIN and _shows_time(reading, hour.last + 1)
     beside = bool(_half(reading, hour.last)[0]) or ranged

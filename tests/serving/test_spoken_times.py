@@ -92,6 +92,8 @@ def test_different_times_never_have_one_value(one: int, other: int, data: st.Dat
         ("between eight thirty and five thirty", ["08:30|20:30", "05:30|17:30"]),
         ("from 9 to 5 pm", ["09:00|21:00", "17:00"]),
         ("five to seven thirty pm or 6-8:30", ["05:00|17:00", "19:30", "06:00|18:00", "08:30|20:30"]),
+        ("from eight thirty to seventeen thirty", ["08:30|20:30", "17:30"]),
+        ("at zero fifteen", ["00:15"]),
         ("8am-5pm", ["08:00", "17:00"]),
         ("8:30:15", ["08:30:15|20:30:15"]),
     ],

@@ -124,6 +124,8 @@ class TestTimes:
             ("Is it closed until March?", "Is it closed from March on?"),
             ("Are you open on Mondays?", "Are you open on Tuesdays?"),
             ("Are you open on Saturday?", "Are you open on Sunday?"),
+            ("Is it due 3 days before the payment?", "Is it due 3 days after the payment?"),
+            ("Is it due on Mon?", "Is it due on Fri?"),
         ],
     )
     def test_another_time_has_another_signature(self, one: str, other: str) -> None:
@@ -134,6 +136,7 @@ class TestTimes:
         [
             ("Are you open on Saturday or Sunday?", "Are you open on the weekend?"),
             ("Are you open Monday to Friday?", "Are you open on weekdays?"),
+            ("Are you open Mon-Fri?", "Are you open monday through friday"),
             ("May I pay by card?", "Can I pay by card?"),
             ("Are you open in Sept?", "Are you open in September?"),
         ],
