@@ -1,10 +1,9 @@
 """Which end of a range a value is, by the words and signs right beside it: "at least", ">", "or more"."""
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 
-from serving.cache.mentions import LENGTH, TIME, Mention
+from serving.cache.mentions import LENGTH, TIME, Mention, with_plain_marks
 from serving.language.lexicon import Phrase, match_spans, words
 from serving.spoken.lexicon import word_set
 from serving.spoken.values import Kind
@@ -19,6 +18,8 @@ _SIDES = {"before": word_set("before prior earlier"), "after": word_set("after l
 _BESIDE = 4
 _NEAR = 200
 """Characters that hold as many words; all of the text for each value would cost its square."""
+_MARKS = 12
+"""Characters that hold a sign beside a value, with blanks and what cannot be seen."""
 _JOINS = word_set("or and")
 _ALONE = word_set("minimum maximum min max least most tops up upwards")
 """Last words of what may stand behind a value without "or"."""
@@ -50,14 +51,14 @@ def _of(text: str, it: Mention, phrases: Mapping[Phrase, str]) -> list[str]:
 
 
 def _of_measure(before: str, after: str, it: Mention, phrases: Mapping[Phrase, str]) -> list[str]:
-    sign = _SIGN.search(unicodedata.normalize("NFKC", before[-_BESIDE:]))
+    sign = _SIGN.search(with_plain_marks(before[-_MARKS:]))
     if sign is not None:
         return [_SIGNS[sign[1]]]
     leading, trailing = words(before)[-_BESIDE:], words(after)[:_BESIDE]
     found = [span.value for span in match_spans(leading, phrases) if span.last == len(leading)]
     if it.facet in _LENGTHS and leading[-1:] == ["over"]:
         found = []  # "over five years" says how long
-    if _PLUS.match(unicodedata.normalize("NFKC", after[:_BESIDE])):
+    if _PLUS.match(with_plain_marks(after[:_MARKS])):
         found.append("at_least")
     if it.facet in _LENGTHS and leading[-1:] != ["within"]:
         found += [bound for bound, sides in _SIDES.items() if trailing and trailing[0] in sides]

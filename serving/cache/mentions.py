@@ -80,7 +80,16 @@ def loose_figures(reading: Reading, covered: Sequence[bool]) -> list[str]:
     return found
 
 
+def with_plain_marks(text: str) -> str:
+    """A text whose marks are those of a keyboard: one kind of hyphen, nothing wide or invisible."""
+    if text.isascii():
+        return text
+    plain = unicodedata.normalize("NFKC", text).translate(_DASHES)
+    return "".join(character for character in plain if unicodedata.category(character) not in _INVISIBLE)
+
+
 _OUTER_MARKS = ".,:;?!\"'()[]{}…*_"
+_INVISIBLE = frozenset({"Cf", "Mn", "Me"})
 _PERIODS = frozenset({"a day", "a week", "a month", "a year"})
 _SPANNING = frozenset({"for", "over", "within", "after", "than", "of", "about", "least", "most", "half"})
 _TIMES = word_set("times x × fold")
@@ -90,7 +99,8 @@ _NEAR = 60
 _NEGATIVE = re.compile(r"(?:\b(?:minus|negative)\s*|(?<![\w%)])[-‐‑‒–—−])[$£€¥₹]?\s?$")
 _LABEL = re.compile(r"(?<![\w'’])([b-hj-ru-z])[\s-]?$")
 """A letter of its own makes a name with the number behind it: "q three" is Q3."""
-_SIGN_INSIDE = re.compile(r"[$£€¥₹]\s?[-−]")
+_SIGN_INSIDE = re.compile(r"[$£€¥₹]\s?-")
+_DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
 
 
 def _beside(taken: Sequence[Mention], found: Sequence[Mention], *, partly: bool = False) -> list[Mention]:
@@ -113,8 +123,8 @@ def _in_days(length: Mention) -> Mention:
 
 def _typed(text: str, value: TypedValue) -> Mention:
     canonical = value.canonical().partition(":")[2]
-    before, after = text[max(0, value.start - _NEAR) : value.start], text[value.end : value.end + _NEAR]
-    following = read(after).words
+    before = with_plain_marks(text[max(0, value.start - _NEAR) : value.start])
+    following = read(text[value.end : value.end + _NEAR]).words
     if value.kind is Kind.COUNT and following[following[0] == "-"] in _TIMES:
         return Mention(MULTIPLE, canonical, value.start, value.end)
     label = _LABEL.search(before)
@@ -122,7 +132,7 @@ def _typed(text: str, value: TypedValue) -> Mention:
         return Mention(FIGURE, f"{label[1]}{canonical}", value.start, value.end)
     if _is_period(text, value):
         return Mention("", "", value.start, value.end)
-    if _NEGATIVE.search(before) or _SIGN_INSIDE.match(text[value.start : value.end]):
+    if _NEGATIVE.search(before) or _SIGN_INSIDE.match(with_plain_marks(text[value.start : value.end])):
         canonical = f"-{canonical}"
     return Mention(value.kind.value, canonical, value.start, value.end, value.unit)
 

@@ -216,6 +216,19 @@ class TestFigures:
     def test_spoken_and_written_figures_are_alike(self, one: str, other: str) -> None:
         assert sign(one) == sign(other), sign(one).difference(sign(other))
 
+    @pytest.mark.parametrize(
+        "text", ["Is it > $15,000, $500+ or -1 % in Q3?", "At 8:30 p.m., with a W-2, 1/5 or 2.1.3 of 401(k)?"]
+    )
+    def test_marks_of_another_width_or_between_invisible_ones_mean_the_same(self, text: str) -> None:
+        wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text)
+        for disguised in (
+            wide,
+            "\u200b".join(text),
+            text.replace("-", "\u2212"),
+            text.replace("-", "\u2011"),
+        ):
+            assert sign(disguised) == sign(text), sign(text).difference(sign(disguised))
+
     def test_long_figures_are_hashed(self) -> None:
         facets = dict(sign("Is x12345y or jsmith12 good in q1?").facets)
         assert "12345" not in str(facets)
