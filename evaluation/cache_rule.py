@@ -118,6 +118,7 @@ def embed_all(texts: Sequence[str], embedder: Embedder) -> dict[str, Embeddings]
 
 VALUES = frozenset(
     {"money", "rate", "term", "date", "count", "bound", "ordinal", "multiple", "person", "unreadable"}
+    | {"time", "length", "figure", "things", "month", "weekday"}
 )
 """Facets of a signature that no feature sees: pairs that differ in nothing else teach nothing."""
 

@@ -10,17 +10,20 @@ weighs that (see `evidence`). It knows no intents and no test cases.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from serving.cache.bounds import bounds
+from serving.cache.counting_words import Words, counted, days, months
+from serving.cache.mentions import FIGURE, MULTIPLE, find_mentions, loose_figures
 from serving.language.lexicon import Lexicon, match_spans, unaccented, unreadable, words
-from serving.spoken import parse
 from serving.spoken.given_names import GIVEN_NAMES
-from serving.spoken.lexicon import ORDINAL_ENDINGS, ORDINALS
-from serving.spoken.values import Kind, TypedValue
+from serving.spoken.lexicon import VULGAR
+from serving.spoken.text import read
+from serving.spoken.values import Kind
 
-RULES = "7"
+RULES = "8"
 """Version of the rules below, part of the cache scope: signatures of other rules are not comparable."""
 
 
@@ -82,18 +85,24 @@ class Signer:
         """
         # Without capitals: they tell of people whom another way of writing would hide.
         plain = unaccented(text).lower()
-        values = [value for value in parse(plain, currency=self.currency) if not _is_below_zero(plain, value)]
-        pairs = self._facets(text)
-        pairs += [self._value(value) for value in values if not _is_period(plain, value)]
-        pairs += [("bound", bound) for value in values for bound in self._bounds(plain, value)]
-        pairs += _counted(self._uncovered(_without(plain, values)))
+        reading = read(plain)
+        mentions = find_mentions(plain, reading, self.currency, self.personal)
+        said = Words.of(reading, mentions)
+        pairs = self._facets(" ".join(said.in_words()))
+        pairs += [(it.facet, it.value) for it in mentions if it.facet]
+        pairs += [("bound", bound) for bound in bounds(plain, mentions, self.lexicon.bounds)]
+        pairs += [("things", self.personal(Kind.NAME, thing)) for thing in said.things()]
+        pairs += days(said.outside()) + months(said.outside())
+        inside = self._covered(said.outside())
+        pairs += counted(["" if held else token for token, held in zip(said.outside(), inside, strict=True)])
+        pairs += [self._figure(figure) for figure in loose_figures(reading, said.covered(inside))]
         pairs += [("reversal", word) for word in self.lexicon.reversed_words(text)]
         pairs += [("person", self.personal(Kind.NAME, name)) for name in _people(text)]
         pairs += [("unreadable", self.personal(Kind.NAME, word)) for word in unreadable(text)]
         negations = self.lexicon.negations(text)
         if negations:
             pairs.append(("negations", str(negations)))
-        return _signature(pair for pair in pairs if pair != _ONE)
+        return _signature(_without_pronoun(pairs))
 
     def _facets(self, text: str) -> list[tuple[str, str]]:
         """Facets of the lexicon that make a question another one, without those that are evidence only."""
@@ -105,100 +114,33 @@ class Signer:
         ]
         return [pair for pair in found if pair[1]]
 
-    def _uncovered(self, tokens: list[str]) -> list[str]:
-        """Words that no phrase of a facet holds; the others become a blank."""
+    def _covered(self, tokens: list[str]) -> list[bool]:
+        """For each word whether a phrase of a facet holds it."""
         spans = [span for phrases in self.lexicon.facets.values() for span in match_spans(tokens, phrases)]
         inside = {at for span in spans for at in range(span.first, span.last)}
-        return ["" if at in inside else token for at, token in enumerate(tokens)]
+        return [at in inside for at in range(len(tokens))]
 
-    def _bounds(self, text: str, value: TypedValue) -> list[str]:
-        """Which end of a range a number is, by the words right before and behind it."""
-        if value.kind not in _MEASURES:
-            return []
-        before = words(text[max(0, value.start - _NEAR) : value.start])[-_BESIDE:]
-        after = words(text[value.end : value.end + _NEAR])[:_BESIDE]
-        leading = [
-            span.value for span in match_spans(before, self.lexicon.bounds) if span.last == len(before)
-        ]
-        if value.kind is Kind.TERM and before[-1:] == ["over"]:
-            leading = []  # "over five years" says how long
-        trailing = [
-            span.value
-            for span in match_spans(after, self.lexicon.bounds)
-            if not span.first and after[0] in _JOINS
-        ]
-        return leading + trailing
-
-    def _value(self, value: TypedValue) -> tuple[str, str]:
-        if value.personal:
-            return f"personal_{value.kind}", self.personal(value.kind, str(value.value))
-        return value.kind.value, value.canonical().partition(":")[2]
+    def _figure(self, figure: str) -> tuple[str, str]:
+        """As it stands, or hashed where it is so long that it may be a part of what is somebody's."""
+        if figure in VULGAR or _PART.fullmatch(figure):
+            return MULTIPLE, "/".join(map(str, VULGAR[figure])) if figure in VULGAR else figure
+        digits, letters = sum(map(str.isdecimal, figure)), sum(map(str.isalpha, figure))
+        long = digits > _MOST_DIGITS or letters > _MOST_LETTERS
+        return FIGURE, self.personal(Kind.ACCOUNT, figure) if long else figure
 
 
-_MEASURES = frozenset({Kind.MONEY, Kind.RATE, Kind.TERM, Kind.COUNT})
-_BESIDE = 4
-_NEAR = 200
-"""Characters that hold as many words; all of the text for each value would cost its square."""
-_JOINS = frozenset({"or", "and"})
+_PART = re.compile(r"[1-9]/[1-9]")
+_MOST_DIGITS, _MOST_LETTERS = 3, 2
 _ONE = (Kind.COUNT.value, "1")
-"""A bare "one" is nearly always a pronoun ("a new one") and says no more than the singular does."""
-_PERIODS = frozenset({"a day", "a week", "a month", "a year"})
-_SPANNING = frozenset({"for", "over", "within", "after", "than", "of", "about", "least", "most", "half"})
-_MULTIPLES = {"double": "2", "doubled": "2", "twice": "2", "triple": "3", "thrice": "3", "quadruple": "4"}
-_HALVES = frozenset({"half", "halve", "halved"})
-_PLAIN_ORDINALS = frozenset(
-    {"time", "of", "name", "thing", "class", "party", "parties", "thought", "thoughts", "place"}
-)
-_ORDINAL = re.compile(r"([0-9]{1,3})(st|nd|rd|th)")
 
 
-def _is_period(text: str, value: TypedValue) -> bool:
-    """Whether "a day" says how often ("three cards a day") and not how long ("for a day").
+def _without_pronoun(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Without a lone "one", which is nearly always a pronoun ("a new one") and says no more than "a" does.
 
-    People say as well "daily" or nothing at all, so it is evidence and no part of a signature.
+    Beside another count it does say something: "one loan, three documents".
     """
-    if value.kind is not Kind.TERM or text[value.start : value.end] not in _PERIODS:
-        return False
-    before = words(text[max(0, value.start - _NEAR) : value.start])[-1:]
-    return bool(before) and before[0] not in _SPANNING
-
-
-def _is_below_zero(text: str, value: TypedValue) -> bool:
-    """Whether "zero" is that of "below zero", which is an overdraft and no number."""
-    return text[value.start : value.end] == "zero" and words(text[: value.start])[-1:] in (
-        ["below"],
-        ["under"],
-    )
-
-
-def _without(text: str, values: Sequence[TypedValue]) -> list[str]:
-    """Words of a text outside its values."""
-    kept, at = [], 0
-    for value in values:
-        kept.append(text[at : value.start])
-        at = max(at, value.end)
-    return words(" ".join([*kept, text[at:]]))
-
-
-def _counted(tokens: Sequence[str]) -> list[tuple[str, str]]:
-    """Places in a row, multiples and pairs among words that are no values: "second", "twice", "a pair of"."""
-    found: list[tuple[str, str]] = []
-    following = [*tokens, ""][1:]
-    for at, (word, after) in enumerate(zip(tokens, following, strict=True)):
-        before = tokens[at - 1] if at else ""
-        written = _ORDINAL.fullmatch(word)
-        place = int(written[1]) if written else ORDINALS.get(word, 0)
-        if word.isdecimal() and after in ORDINAL_ENDINGS:
-            place = int(word)
-        if place and after not in _PLAIN_ORDINALS and before != "at" and (before, word) != ("a", "second"):
-            found.append(("ordinal", str(place)))
-        elif word in _MULTIPLES:
-            found.append(("multiple", _MULTIPLES[word]))
-        elif word in _HALVES:
-            found.append(("multiple", "1/2"))
-        elif word == "pair" and after == "of":
-            found.append((Kind.COUNT.value, "2"))
-    return found
+    lone = all(pair == _ONE for pair in pairs if pair[0] == Kind.COUNT.value)
+    return [pair for pair in pairs if not (lone and pair == _ONE)]
 
 
 def _signature(pairs: Iterable[tuple[str, str]]) -> Signature:
