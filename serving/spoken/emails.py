@@ -1,5 +1,7 @@
 """E-mail addresses, written and spoken ("john dot smith at gmail dot com")."""
 
+import re
+
 from serving.spoken.lexicon import DIGITS, FILLERS, word_set
 from serving.spoken.numbers import read_number
 from serving.spoken.text import Reading
@@ -132,11 +134,15 @@ def _take(reading: Reading, index: int) -> None:
     named = not domain and (reading.words[index + 1] in _PROVIDERS or (written and _is_tight(reading, index)))
     if named:
         domain, last = reading.words[index + 1], index + 2
-    if not domain:
+    if not domain or _CLOCK.fullmatch(domain):
         return
     local, first = _local(reading, index - 1, written=written)
     if local and not (named and (reading.words[index - 1] in _NO_ACCOUNT or local.isdecimal())):
         reading.take(Kind.EMAIL, f"{local}@{domain}", first, last)
+
+
+_CLOCK = re.compile(r"(?:[0-9.]+|noon|midnight)[ap]\.m")
+"""What "9 a.m." looks like as a domain."""
 
 
 def _is_tight(reading: Reading, index: int) -> bool:

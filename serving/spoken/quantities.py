@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 
-from serving.spoken.lexicon import AMOUNT_ENDS, DOLLAR_PREFIXES, FILLERS, MAGNITUDES, MAJOR, SYMBOLS
+from serving.spoken.amounts import reads_as_one, run_together
+from serving.spoken.lexicon import AMOUNT_ENDS, DOLLAR_PREFIXES, DOLLARS, FILLERS, MAGNITUDES, MAJOR, SYMBOLS
 from serving.spoken.numbers import read_number
 from serving.spoken.numerals import Number, Shape
 from serving.spoken.runs import Run
@@ -56,10 +57,10 @@ def find_quantities(
     numbers are wanted `unsigned`.
     """
     found: list[Quantity] = []
-    for run in runs:
+    for run in _apart(reading, runs, currency):
         if _illegible(reading, run):
             continue
-        for quantity in _read(reading, run, currency):
+        for quantity in _read(reading, run, currency, found[-1].last if found else 0):
             if not unsigned and (sign := _minus_before(reading, quantity.first)) is not None:
                 if found and found[-1].last >= sign:
                     found.pop()
@@ -70,6 +71,16 @@ def find_quantities(
             elif not _meaningless(quantity):
                 found.append(quantity)
     return _share_units(reading, found)
+
+
+def _apart(reading: Reading, runs: Sequence[Run], currency: str) -> list[Run]:
+    """The runs without those that stand together as no amount does."""
+    together = set()
+    for at in range(len(runs) - 1):
+        unit = unit_after(reading, runs[at + 1].last, currency)
+        if run_together(reading, runs[at], runs[at + 1], unit):
+            together |= {at, at + 1}
+    return [run for at, run in enumerate(runs) if at not in together]
 
 
 def _meaningless(quantity: Quantity) -> bool:
@@ -110,16 +121,20 @@ def _minus_before(reading: Reading, first: int) -> int | None:
     return None if hyphen else at
 
 
-def _read(reading: Reading, run: Run, currency: str) -> list[Quantity]:
+def _read(reading: Reading, run: Run, currency: str, free: int) -> list[Quantity]:
+    """The quantity of a run, two where a number was two, none where it is illegible; from token `free` on."""
     before = currency_before(reading, run.first, currency)
+    if before is not None and before.at < free:
+        before = None
     after = unit_after(reading, run.last, currency)
     money = before is not None or (after is not None and after.kind is Kind.MONEY)
     if money and _THOUSANDTHS.fullmatch(reading.words[run.last - 1]):
         return []
+    unit = before or after
+    if unit is not None and not reads_as_one(reading, run, unit):
+        return []
     if before is not None:
-        named = after is not None and after.kind is Kind.MONEY and after.divisor == 1
-        last = after.at if after is not None and named else run.last
-        return [with_unit(value_of(run, before), before, before.at, last, run)]
+        return _priced(reading, run, before, after)
     number = run.number
     if after is None:
         grand = Unit(Kind.MONEY, currency, 1, 1, run.last) if number and number.money else None
@@ -128,7 +143,27 @@ def _read(reading: Reading, run: Run, currency: str) -> list[Quantity]:
         return [Quantity(Kind.COUNT, value_of(run, None), "", run.first, run.last, run)]
     if number is not None and number.tail and _is_absurd(number.value, after):
         return _split_tail(reading, number, after)
+    if number is None and _is_absurd(value_of(run, after), after):
+        return []
     return [with_unit(value_of(run, after), after, run.first, after.at, run)]
+
+
+def _priced(reading: Reading, run: Run, before: Unit, after: Unit | None) -> list[Quantity]:
+    """An amount with its currency before it, perhaps named behind it again: "$20 CAD" are Canadian dollars.
+
+    None where the two do not agree, or where letters touch it that say nothing.
+    """
+    unit, last = before, run.last
+    if after is not None and after.kind is Kind.MONEY and after.divisor == 1:
+        plain = reading.words[before.at] == "$" and after.code in DOLLARS
+        if before.code != after.code and not plain:
+            return []
+        unit, last = replace(after, at=before.at), after.at
+    stray = reading.words[run.last]
+    touched = len(stray) == 1 and stray.isalpha() and reading.written[run.last - 1]
+    if not unit.code or (touched and reading.adjacent(run.last - 1)):
+        return []
+    return [with_unit(value_of(run, unit), unit, before.at, last, run)]
 
 
 def value_of(run: Run, unit: Unit | None) -> Decimal:
@@ -221,25 +256,39 @@ _LINKS = frozenset({"to", "or", "-", "and", ",", "through"})
 
 def _share_units(reading: Reading, found: list[Quantity]) -> list[Quantity]:
     """Give the bare numbers of "36, 48 or 60 months", "twenty to thirty thousand dollars" their unit."""
-    shared = list(found)
-    for at in range(len(shared) - 2, -1, -1):
-        left, right = shared[at], shared[at + 1]
-        between = reading.words[left.last : right.first]
-        if left.kind is not Kind.COUNT or not 0 < len(between) <= 2 or not _LINKS.issuperset(between):
-            continue
-        if right.unit is None and between == [","]:
-            continue
+    shared: list[Quantity] = found[-1:]
+    for at in range(len(found) - 2, -1, -1):
+        kept = bool(shared) and shared[-1].first == found[at + 1].first
+        shared += _beside(reading, found[at], shared[-1] if kept else found[at + 1])
+    return shared[::-1]
+
+
+def _beside(reading: Reading, left: Quantity, right: Quantity) -> list[Quantity]:
+    """A quantity with the unit and the magnitude of the one behind it; nothing where that is doubtful."""
+    between = reading.words[left.last : right.first]
+    if left.kind is Kind.MONEY and between in (["to"], ["-"]) and _is_bare(left):
         value = _like(reading, left, right)
-        if right.unit is not None and _is_absurd(value, right.unit):
-            continue  # "fifteen thousand, forty eight months"
-        if right.unit is not None:
-            shared[at] = with_unit(value, right.unit, left.first, left.last, left.run)
-        else:
-            shared[at] = replace(left, value=value)
-    return shared
+        own = right.first < right.run.first
+        return [] if own and value != left.value else [replace(left, value=value)]
+    if left.kind is not Kind.COUNT or not 0 < len(between) <= 2 or not _LINKS.issuperset(between):
+        return [left]
+    if right.unit is None:
+        return [left if between == [","] else replace(left, value=_like(reading, left, right))]
+    value = _like(reading, left, right)
+    if _is_absurd(value, right.unit) or not reads_as_one(reading, left.run, right.unit):
+        return [left]  # "fifteen thousand, forty eight months"
+    return [with_unit(value, right.unit, left.first, left.last, left.run)]
+
+
+def _is_bare(quantity: Quantity) -> bool:
+    """Whether figures have their currency before them and nothing behind: "$10 | to $12 thousand"."""
+    return quantity.first < quantity.run.first and quantity.run.last - quantity.run.first == 1
 
 
 def _like(reading: Reading, left: Quantity, right: Quantity) -> Decimal:
     """The value of `left` with the magnitude of `right`: "twenty to thirty thousand"."""
-    scaled = left.value * MAGNITUDES.get(reading.words[right.run.last - 1], 1)
-    return scaled if left.value < 1_000 and scaled < _number_value(right) else left.value
+    scale, whole = Decimal(MAGNITUDES.get(reading.words[right.run.last - 1], 1)), _number_value(right)
+    if right.kind in {Kind.MONEY, Kind.COUNT} and right.value > whole > 0:
+        scale, whole = right.value / whole, right.value  # it has its own from the next one
+    scaled = left.value * scale
+    return scaled if left.value < 1_000 and scaled < whole else left.value
