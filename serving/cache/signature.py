@@ -9,7 +9,6 @@ weighs that (see `evidence`). It knows no intents and no test cases.
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +16,7 @@ from typing import Protocol
 from serving.language.lexicon import Lexicon, match_spans, unaccented, unreadable, words
 from serving.spoken import parse
 from serving.spoken.given_names import GIVEN_NAMES
-from serving.spoken.lexicon import ORDINAL_ENDINGS, ORDINALS
+from serving.spoken.ordinals import ordinal_at
 from serving.spoken.values import Kind, TypedValue
 
 RULES = "7"
@@ -147,9 +146,8 @@ _SPANNING = frozenset({"for", "over", "within", "after", "than", "of", "about", 
 _MULTIPLES = {"double": "2", "doubled": "2", "twice": "2", "triple": "3", "thrice": "3", "quadruple": "4"}
 _HALVES = frozenset({"half", "halve", "halved"})
 _PLAIN_ORDINALS = frozenset(
-    {"time", "of", "name", "thing", "class", "party", "parties", "thought", "thoughts", "place"}
+    {"time", "name", "thing", "class", "party", "parties", "thought", "thoughts", "place"}
 )
-_ORDINAL = re.compile(r"([0-9]{1,3})(st|nd|rd|th)")
 
 
 def _is_period(text: str, value: TypedValue) -> bool:
@@ -186,12 +184,11 @@ def _counted(tokens: Sequence[str]) -> list[tuple[str, str]]:
     following = [*tokens, ""][1:]
     for at, (word, after) in enumerate(zip(tokens, following, strict=True)):
         before = tokens[at - 1] if at else ""
-        written = _ORDINAL.fullmatch(word)
-        place = int(written[1]) if written else ORDINALS.get(word, 0)
-        if word.isdecimal() and after in ORDINAL_ENDINGS:
-            place = int(word)
-        if place and after not in _PLAIN_ORDINALS and before != "at" and (before, word) != ("a", "second"):
-            found.append(("ordinal", str(place)))
+        place = ordinal_at(tokens, at)
+        behind = [*tokens[place[1] : place[1] + 2], "", ""] if place else []
+        plain = bool(place) and (behind[0] in _PLAIN_ORDINALS or behind[:2] == ["of", "all"])
+        if place and not plain and before != "at" and (before, word) != ("a", "second"):
+            found.append(("ordinal", str(place[0])))
         elif word in _MULTIPLES:
             found.append(("multiple", _MULTIPLES[word]))
         elif word in _HALVES:
