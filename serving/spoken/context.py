@@ -10,7 +10,7 @@ from decimal import Decimal
 from serving.spoken.amounts import reads_as_one
 from serving.spoken.lexicon import AMOUNT_ENDS
 from serving.spoken.numerals import Shape
-from serving.spoken.quantities import Quantity, value_of, with_unit
+from serving.spoken.quantities import THOUSANDTHS, Quantity, value_of, with_unit
 from serving.spoken.runs import is_clock
 from serving.spoken.text import Reading
 from serving.spoken.units import Unit, annual_at
@@ -129,6 +129,8 @@ def _amount(reading: Reading, quantity: Quantity, unit: Unit) -> Decimal | None:
     A payment or a loan of "two seventy five" may as well be 275; that is for the caller to say.
     """
     price = _price(quantity)
+    if THOUSANDTHS.fullmatch(reading.words[quantity.run.last - 1]):
+        return None
     if price is None:
         return quantity.value if reads_as_one(reading, quantity.run, unit) else None
     paid = _led_by(reading.words, quantity.first, _PRICED, _NOUN_LINKS)

@@ -65,6 +65,10 @@ def _amount(word: str) -> str | None:
     return word if word.count(".") <= 1 and "," not in word and not padded else None
 
 
+_MOST_GROUPS = 4
+_GROUP = re.compile(r"[0-9]{3}(?:\.[0-9]{1,2})?")
+
+
 def _space_grouped(reading: Reading, index: int) -> Number | None:
     """As in "20 000", "1 250 000": groups of three after a blank.
 
@@ -73,19 +77,16 @@ def _space_grouped(reading: Reading, index: int) -> Number | None:
     words, after = reading.words, index + 1
     if len(words[index]) > 3 or words[index].startswith("0"):
         return None
-    while (
-        reading.written[after]
-        and len(words[after]) == 3
-        and words[after].isdecimal()
-        and reading.starts[after] == reading.ends[after - 1] + 1
-    ):
+    while _GROUP.fullmatch(words[after]) and reading.starts[after] == reading.ends[after - 1] + 1:
         after += 1
+        if "." in words[after - 1] or after - index > _MOST_GROUPS:
+            break
     if after == index + 1 or reading.written[after]:
         return None
     if words[after - 1] != "000" and not _is_priced(words, index, after):
         return None
-    digits = "".join(words[index:after])
-    return Number(index, after, Decimal(digits), digits, Shape.QUANTITY)
+    written = "".join(words[index:after])
+    return Number(index, after, Decimal(written), written.replace(".", ""), Shape.QUANTITY)
 
 
 def _is_priced(words: Sequence[str], first: int, last: int) -> bool:

@@ -53,7 +53,7 @@ def _joins(reading: Reading, before: int, after: int) -> bool:
     if right in _SCALES:
         return counted or left in _SCALES or left in _PARTS or left in _ARTICLES or left in _QUANTIFIERS
     if right in _ARTICLES:
-        return left in _PARTS or left in {"and", "of"}
+        return left in _PARTS or left in {"and", "of"} or _is_period(reading, after)
     if right in _LINKS:
         return counted or left in _AMOUNTS or left in _HEADS
     if right in VAGUE:
@@ -67,6 +67,12 @@ def _joins(reading: Reading, before: int, after: int) -> bool:
     if right == "cent":
         return left == "per"
     return (left in _SCALES and right in _PLAIN) or (left in _PARTS and right == "of")
+
+
+def _is_period(reading: Reading, article: int) -> bool:
+    """As in "five-hundred | -a-month"."""
+    unit = article + 1 + (reading.words[article + 1] == "-")
+    return reading.words[unit] in TERM_UNITS
 
 
 _QUANTIFIERS = VAGUE | {"couple", "few", "several", "many"}

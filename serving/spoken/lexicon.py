@@ -50,7 +50,8 @@ REPEATS: Final[dict[str, int]] = {"double": 2, "triple": 3, "treble": 3, "quadru
 
 FRACTIONS: Final[dict[str, int]] = {
     "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4,
-    "fifth": 5, "fifths": 5, "eighth": 8, "eighths": 8,
+    "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10,
+    "sixteenth": 16, "sixteenths": 16, "hundredth": 100, "hundredths": 100,
 }  # fmt: skip
 """Word to denominator."""
 

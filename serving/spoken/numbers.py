@@ -113,6 +113,7 @@ _BEFORE_SCALE = word_set(
 
 def _opens(words: Sequence[str], index: int) -> bool:
     """Whether an amount may begin with the magnitude at token `index`."""
+    index -= index > 1 and words[index - 1] == "-"
     before = words[index - 1] if index else ""
     if before == "," and index > 1:
         return words[index - 2] not in _STARTS and not words[index - 2][:1].isdecimal()
@@ -120,7 +121,7 @@ def _opens(words: Sequence[str], index: int) -> bool:
 
 
 _UNIT_HEADS = frozenset({"percent", "per", "%", "point", "basis"}) | TERM_UNITS.keys() | MAJOR.keys()
-_UNIT_HEADS |= MAGNITUDES.keys()
+_UNIT_HEADS |= MAGNITUDES.keys() | {"hundred"}
 
 
 def _fraction_alone(words: Sequence[str], index: int) -> Number | None:
@@ -166,8 +167,11 @@ def _with_fraction(reading: Reading, number: Number) -> Number:
 
 def _scaled(words: Sequence[str], number: Number) -> Number:
     """As in "one point five | million", "20 | k", "a couple | hundred | thousand"."""
-    if words[number.last] == "hundred" and number.value < 100 and number.shape is Shape.QUANTITY:
-        number = replace(number, last=number.last + 1, value=number.value * 100, digits="")
+    parted = number.shape in {Shape.QUANTITY, Shape.FRACTION} and number.value < 100
+    if parted and words[number.last] == "hundred":
+        number = replace(
+            number, last=number.last + 1, value=number.value * 100, digits="", shape=Shape.QUANTITY
+        )
     scale = magnitude(words, number.last)
     value = number.value * scale
     if number.shape is Shape.MARKED or not scale or value >= LARGEST:

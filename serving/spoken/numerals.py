@@ -128,9 +128,12 @@ def cardinal(words: Sequence[str], index: int) -> Number | None:
     if digit_of(words[index]) == 0:
         return Number(index, index + 1, Decimal(0), "0", Shape.DIGIT)
     total, at, ceiling, tail, money = 0, index, LARGEST, 0, False
+    between = index > 0 and words[index - 1] == "between"
     while (group := _next_group(words, at, first=at == index)) is not None:
         value, after = group
         scale = magnitude(words, after)
+        if between and at > index and not scale and words[at] == "and":
+            break  # "between twenty thousand | and thirty"
         if scale >= ceiling or value >= ceiling or (total and not scale and _digitwise(words, at)):
             break
         if not scale:
@@ -206,6 +209,7 @@ def point(words: Sequence[str], index: int, whole: Number | None) -> Number | No
     after, decimals = index + 1, ""
     while (digit := digit_of(words[after])) is not None:
         decimals, after = decimals + str(digit), after + 1
+        after += words[after] == "-" and digit_of(words[after + 1]) is not None
     if not decimals:
         if words[after].isdecimal():
             decimals, after = words[after], after + 1

@@ -89,18 +89,20 @@ def _meaningless(quantity: Quantity) -> bool:
 
 
 def _illegible(reading: Reading, run: Run) -> bool:
-    """Whether figures can be no quantity: "20,50", "1e5", "20.000", "x100"."""
+    """Whether figures can be no quantity: "20,50", "1e5", "20.000", "x100", ",5"."""
     if any(number.shape is Shape.MARKED for number in run.numbers):
         return True
     first, last = run.first, run.last
     before = reading.words[first - 1] if first else ""
+    if before == "," and reading.written[first] and reading.adjacent(first - 1):
+        return first == 1 or not reading.adjacent(first - 2)
     if reading.written[first] and before.isalpha() and before not in _BEFORE and reading.adjacent(first - 1):
         return True
     digits_on = reading.words[last].isalpha() and reading.adjacent(last - 1) and reading.written[last + 1]
     return reading.written[last - 1] and digits_on and reading.adjacent(last)
 
 
-_THOUSANDTHS = re.compile(r"[0-9]{1,3}\.[0-9]{3}")
+THOUSANDTHS = re.compile(r"[0-9]{1,3}\.[0-9]{3}")
 """Twenty or twenty thousand, if it is money: nobody can tell."""
 _BEFORE = MAJOR.keys() | DOLLAR_PREFIXES.keys()
 _MINUS = frozenset({"minus", "negative"})
@@ -128,7 +130,7 @@ def _read(reading: Reading, run: Run, currency: str, free: int) -> list[Quantity
         before = None
     after = unit_after(reading, run.last, currency)
     money = before is not None or (after is not None and after.kind is Kind.MONEY)
-    if money and _THOUSANDTHS.fullmatch(reading.words[run.last - 1]):
+    if money and THOUSANDTHS.fullmatch(reading.words[run.last - 1]):
         return []
     unit = before or after
     if unit is not None and not reads_as_one(reading, run, unit):
@@ -220,7 +222,10 @@ def _merge(reading: Reading, left: Quantity, right: Quantity) -> Quantity | None
         return None
     number = right.run.number
     if right.unit is None and between and number is not None and number.shape is Shape.FRACTION:
-        part = with_unit(number.value + _number_value(left), left.unit, left.first, right.last, left.run)
+        scale = MAGNITUDES.get(reading.words[left.run.last - 1], 1)  # "a million dollars | and a half"
+        part = with_unit(
+            number.value * scale + _number_value(left), left.unit, left.first, right.last, left.run
+        )
         return part if left.kind in {Kind.TERM, Kind.MONEY} else None
     if left.kind is Kind.MONEY and left.value == left.value.to_integral_value():
         return _with_cents(reading, left, right, left.unit, between)
@@ -286,8 +291,9 @@ def _is_bare(quantity: Quantity) -> bool:
 
 
 def _like(reading: Reading, left: Quantity, right: Quantity) -> Decimal:
-    """The value of `left` with the magnitude of `right`: "twenty to thirty thousand"."""
-    scale, whole = Decimal(MAGNITUDES.get(reading.words[right.run.last - 1], 1)), _number_value(right)
+    """The value of `left` with the magnitude of `right`: "two or three hundred"."""
+    word = reading.words[right.run.last - 1]
+    scale, whole = Decimal(100 if word == "hundred" else MAGNITUDES.get(word, 1)), _number_value(right)
     if right.kind in {Kind.MONEY, Kind.COUNT} and right.value > whole > 0:
         scale, whole = right.value / whole, right.value  # it has its own from the next one
     scaled = left.value * scale

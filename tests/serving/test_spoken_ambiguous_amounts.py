@@ -18,6 +18,7 @@ def canonical(text: str, **options: object) -> list[str]:
         "my payment is two seventy five", "borrow two seventy five", "five two hundred dollars",
         "one thousand point five dollars", "two three years", "two three thousand dollars", "5-3 years",
         "two thirty years", "2 50 dollars", "12 34 dollars", "five six dollars", "nineteen-ninety dollars",
+        "borrow 20.000", ",5%",
     ],
 )  # fmt: skip
 def test_numbers_in_a_row_that_may_mean_two_amounts_are_none(text: str) -> None:
@@ -41,6 +42,8 @@ def test_the_question_for_an_amount_is_asked_again_where_cents_are_possible(text
         ("12 500 dollars", ["money:12500:USD"]),
         ("$12 500", ["money:12500:USD"]),
         ("€ 1 500 a month", ["money:1500:EUR"]),
+        ("$6 500.50", ["money:6500.5:USD"]),
+        ("half a hundred dollars", ["money:50:USD"]),
         ("1 250 500 dollars", ["money:1250500:USD"]),
         ("one twenty months", ["term:120:months"]),
         ("twelve ninety nine percent", ["rate:0.1299"]),
@@ -59,6 +62,11 @@ def test_numbers_in_a_row_with_one_meaning_are_read(text: str, expected: list[st
         ("$500 to $1k", ["money:500:USD", "money:1000:USD"]),
         ("borrow ten to twelve thousand", ["money:10000:USD", "money:12000:USD"]),
         ("5, 10 or 15 thousand dollars", ["money:5000:USD", "money:10000:USD", "money:15000:USD"]),
+        ("two or three hundred dollars", ["money:200:USD", "money:300:USD"]),
+        ("twelve to fifteen hundred dollars", ["money:1200:USD", "money:1500:USD"]),
+        ("twenty to two hundred dollars", ["money:20:USD", "money:200:USD"]),
+        ("5 to 600 dollars", ["money:5:USD", "money:600:USD"]),
+        ("between 5k and 10", ["money:5000:USD", "count:10"]),
         ("two-three years", ["term:24:months", "term:36:months"]),
         ("ten-twelve thousand dollars", ["money:10000:USD", "money:12000:USD"]),
         ("twenty-thirty dollars", ["money:20:USD", "money:30:USD"]),
