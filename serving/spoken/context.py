@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from serving.spoken.amounts import reads_as_one
-from serving.spoken.lexicon import AMOUNT_ENDS
+from serving.spoken.lexicon import AMOUNT_ENDS, OTHER_MONEY
 from serving.spoken.numerals import Shape
 from serving.spoken.quantities import THOUSANDTHS, Quantity, value_of, with_unit
 from serving.spoken.runs import is_clock
@@ -129,6 +129,9 @@ def _amount(reading: Reading, quantity: Quantity, unit: Unit) -> Decimal | None:
     A payment or a loan of "two seventy five" may as well be 275; that is for the caller to say.
     """
     price = _price(quantity)
+    beside = (reading.words[quantity.last], reading.words[quantity.first - 1] if quantity.first else "")
+    if not OTHER_MONEY.isdisjoint(beside):
+        return None
     if THOUSANDTHS.fullmatch(reading.words[quantity.run.last - 1]):
         return None
     if price is None:

@@ -32,9 +32,25 @@ _MINUS = "−"
 
 def join_numbers(reading: Reading) -> Reading:
     """The same text without the hyphens and sounds that stand inside of a number; its values are kept."""
+    for at in range(1, reading.size - 1):
+        if reading.words[at] in _ANDS and _adds(reading, at):
+            reading.reword(at, at + 1, "and")
     dropped = {at for at in range(1, reading.size - 1) if _is_hyphen(reading, at)}
     dropped |= _sounds(reading)
     return reading.without(dropped) if dropped else reading
+
+
+_ANDS = frozenset({"&", "n"})
+
+
+def _adds(reading: Reading, at: int) -> bool:
+    """As in "two hundred | & | fifty", "six | n | a half": a number on one side, more of it on the other."""
+    left, right = reading.words[at - 1], reading.words[at + 1]
+    if right in _ARTICLES | {"one"} | SMALL.keys() and reading.words[at + 2] in _PARTS:
+        return left in _AMOUNTS or left in _HEADS or reading.written[at - 1]
+    if reading.words[at] == "n":
+        return False
+    return (left in _AMOUNTS or reading.written[at - 1]) and (right in _AMOUNTS or reading.written[at + 1])
 
 
 def _is_hyphen(reading: Reading, at: int) -> bool:

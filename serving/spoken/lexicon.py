@@ -49,7 +49,7 @@ VAGUE: Final = frozenset({"odd", "something", "some", "ish"})
 REPEATS: Final[dict[str, int]] = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}
 
 FRACTIONS: Final[dict[str, int]] = {
-    "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4,
+    "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4,
     "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10,
     "sixteenth": 16, "sixteenths": 16, "hundredth": 100, "hundredths": 100,
 }  # fmt: skip
@@ -110,6 +110,15 @@ MAJOR: Final[dict[str, str]] = {
     "chf": "CHF",
 }  # fmt: skip
 """Currency word to code; `$` stands for the caller's own dollar."""
+
+OTHER_MONEY: Final = word_set(
+    """
+    peso pesos mxn krona kronor krone kroner kr sek nok dkk zloty pln zar ringgit baht thb dirham dirhams aed
+    riyal riyals lira shekel shekels yuan renminbi rmb cny ruble rubles naira ngn shillings forint koruna
+    reais brl rs krw bitcoin bitcoins btc
+    """
+)
+"""Money that no value here is in: what stands beside it is no amount of the caller's own."""
 
 MINOR: Final[dict[str, str]] = {
     "cent": "¢", "cents": "¢", "pence": "GBP", "penny": "¢", "pennies": "¢", "p": "GBP",

@@ -33,6 +33,13 @@ def test_the_question_for_an_amount_is_asked_again_where_cents_are_possible(text
 
 
 @pytest.mark.parametrize(
+    "text", ["500 pesos", "five hundred kronor", "rs 500", "borrow 20,000 zloty, please"]
+)
+def test_money_of_another_country_is_none_of_the_callers_own(text: str) -> None:
+    assert all(value.kind is not Kind.MONEY for value in parse(text, expect=Kind.MONEY))
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("six fifty a month", ["money:650:USD"]),
