@@ -105,7 +105,7 @@ _BEFORE_SCALE = word_set(
     on plus minus up near nearly almost roughly approximately exactly only just even maybe say like until and
     or but so then borrow lend pay paid paying need needs want have has had got get owe owes cost costs spend
     spent withdraw deposit deposited send transfer is was are were be make makes it's that's add save lost
-    earn invest
+    earn invest please yes yeah okay ok no sure well right uh um
     """
 )
 """After these a bare "hundred" or "thousand" is one of it."""

@@ -198,6 +198,7 @@ def test_an_amount_that_is_only_about_right_or_half_understood_is_none(text: str
         ("five lakh rupees", ["money:500000:INR"]),
         ("nineteen hundred dollars", ["money:1900:USD"]),
         ("another thousand dollars", ["money:1000:USD"]),
+        ("yes hundred dollars please", ["money:100:USD"]),
         ("two hundred & fifty dollars", ["money:250:USD"]),
         ("six & a half percent", ["rate:0.065"]),
         ("six n a half percent", ["rate:0.065"]),
