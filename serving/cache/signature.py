@@ -17,6 +17,7 @@ from serving.language.lexicon import Lexicon, match_spans, unaccented, unreadabl
 from serving.spoken import parse
 from serving.spoken.given_names import GIVEN_NAMES
 from serving.spoken.ordinals import ordinal_at
+from serving.spoken.unread import unread_numbers
 from serving.spoken.values import Kind, TypedValue
 
 RULES = "7"
@@ -84,6 +85,7 @@ class Signer:
         values = [value for value in parse(plain, currency=self.currency) if not _is_below_zero(plain, value)]
         pairs = self._facets(text)
         pairs += [self._value(value) for value in values if not _is_period(plain, value)]
+        pairs += [("unread", number) for number in unread_numbers(plain, values)]
         pairs += [("bound", bound) for value in values for bound in self._bounds(plain, value)]
         pairs += _counted(self._uncovered(_without(plain, values)))
         pairs += [("reversal", word) for word in self.lexicon.reversed_words(text)]

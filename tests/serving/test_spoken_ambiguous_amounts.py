@@ -2,7 +2,9 @@
 
 import pytest
 
+from serving.cache.figures import unknown_figures
 from serving.spoken import Kind, parse
+from tests.serving.cache_world import SIGNER
 
 
 def canonical(text: str, **options: object) -> list[str]:
@@ -128,3 +130,18 @@ def test_signs_and_suffixes_beside_figures_are_all_heeded(text: str, expected: l
 )
 def test_a_bare_number_is_an_amount_where_its_words_say_so(text: str, expected: str) -> None:
     assert canonical(text) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("can i borrow two seventy five", "can i borrow two eighty five"),
+        ("can i borrow 20,50 dollars", "can i borrow 30,50 dollars"),
+        ("can i borrow two fifty thousand", "can i borrow two sixty thousand"),
+        ("is it two three years", "is it three four years"),
+    ],
+)
+def test_unread_amounts_that_differ_share_no_answer(one: str, other: str) -> None:
+    assert SIGNER.sign(one).key != SIGNER.sign(other).key
+    assert unknown_figures(one, [other])
+    assert unknown_figures(one, [one]) == ()
