@@ -7,7 +7,8 @@ from typing import Self
 
 from serving.cache.bounds import beside_point
 from serving.cache.mentions import MULTIPLE, Mention
-from serving.spoken.lexicon import MONTHS, ORDINAL_ENDINGS, ORDINALS, SMALL, TENS, WEEKDAYS, word_set
+from serving.spoken.lexicon import MONTHS, ORDINAL_ENDINGS, SMALL, WEEKDAYS, word_set
+from serving.spoken.ordinals import ordinal_at
 from serving.spoken.say import say_ordinal
 from serving.spoken.text import Reading
 from serving.spoken.values import Kind
@@ -211,11 +212,12 @@ def counted(words: Sequence[str]) -> list[Pair]:
 
 def _place(words: Sequence[str], at: int) -> int:
     """The place that an ordinal names, or 0 as for "first of all", "at first", "a second", "third party"."""
-    before, word, after = words[at - 1 : at + 2]
-    place = ORDINALS.get(word, 0)
-    if 0 < place < 10 and before in TENS:
-        return TENS[before] + place
-    saying = place == 1 and (after in _PLAIN_FIRST or (after == "of" and words[at + 2] == "all"))
+    found = ordinal_at(words, at)
+    if found is None:
+        return 0
+    place, last = found
+    before, word, after = words[at - 1], words[at], words[last]
+    saying = place == 1 and (after in _PLAIN_FIRST or (after == "of" and words[last + 1] == "all"))
     if saying or after in _PLAIN or before == "at" or (before, word) == ("a", "second"):
         return 0
     return place

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from serving.spoken import parse
 from serving.spoken.lexicon import word_set
+from serving.spoken.unread import unread_numbers
 from serving.spoken.values import Kind, TypedValue
 
 _DIGITS = re.compile(r"\d+")
@@ -31,6 +32,7 @@ def figures(text: str, *, currency: str = "USD") -> frozenset[str]:
     """
     values = parse(text, currency=currency)
     found = {value.canonical() for value in values if not _pronoun(value, text)}
+    found |= {f"unread:{number}" for number in unread_numbers(text, values)}
     covered = [range(value.start, value.end) for value in values]
     for match in _DIGITS.finditer(text):
         if not any(match.start() in span for span in covered):

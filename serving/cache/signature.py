@@ -21,6 +21,7 @@ from serving.language.lexicon import Lexicon, match_spans, unaccented, unreadabl
 from serving.spoken.given_names import GIVEN_NAMES
 from serving.spoken.lexicon import VULGAR
 from serving.spoken.text import read
+from serving.spoken.unread import unread_numbers
 from serving.spoken.values import Kind
 
 RULES = "8"
@@ -90,6 +91,7 @@ class Signer:
         said = Words.of(reading, mentions)
         pairs = self._facets(" ".join(said.in_words()))
         pairs += [(it.facet, it.value) for it in mentions if it.facet]
+        pairs += [("unread", number) for number in unread_numbers(plain, mentions)]
         pairs += [("bound", bound) for bound in bounds(plain, mentions, self.lexicon.bounds)]
         pairs += [("things", self.personal(Kind.NAME, thing)) for thing in said.things()]
         pairs += days(said.outside()) + months(said.outside())

@@ -8,7 +8,16 @@ Where speech is ambiguous, the reading is fixed here, and the tests hold it:
 * A bare number is a COUNT. It is MONEY after a word for money ("borrow", "payment of") with no noun behind
   it, or before a term or rate ("500 over two years"); it is a RATE after "rate", "apr", "interest".
 * "grand" and "k" always mean money; digits with `m` directly behind them mean millions.
-* "nineteen ninety nine" is 19.99 after a word for money, 1999 elsewhere; "two fifty" is always 250.
+* "nineteen ninety nine" is 19.99 after a word for a price ("cost", "paid"), 1999 where no amount is meant;
+  "two fifty" is always 250. Numbers in a row that may be one amount or another are none: a loan of "two
+  seventy five", "twelve fifty dollars", "two fifty thousand", "two three years", "5-3 years".
+* A hyphen or a sound inside of a number says nothing ("two-hundred", "two uh hundred"), but "two-three years"
+  are two terms and "ten-twelve thousand" two amounts. "twenty odd thousand", "a few hundred" are none, nor is
+  what follows a word that was not understood ("twentyfive thousand").
+* "k" behind a number is a thousand unless two letters follow it: "5k a month", but "10 k y c forms".
+* "a point five" is half of a unit that follows ("percent", "million") and nothing without one.
+* `$20 CAD` are Canadian dollars; a sign and a name that disagree ("$20 EUR", "R$20") are no amount. "$1.5 M",
+  "$2b" are millions and billions.
 * "six nine nine apr" is 6.99 per cent; a rate is per cent even below one ("a rate of 0.5").
 * "a year" is a term only where it is not "per year"; "years old" is a COUNT. Half a month is 15 days.
 * A spoken number beyond 100 years, or a rate beyond 1,000 %, was two numbers ("twenty thousand | sixty

@@ -7,8 +7,10 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from serving.spoken.lexicon import AMOUNT_ENDS
-from serving.spoken.quantities import Quantity, value_of, with_unit
+from serving.spoken.amounts import reads_as_one
+from serving.spoken.lexicon import AMOUNT_ENDS, OTHER_MONEY
+from serving.spoken.numerals import Shape
+from serving.spoken.quantities import THOUSANDTHS, Quantity, value_of, with_unit
 from serving.spoken.runs import is_clock
 from serving.spoken.text import Reading
 from serving.spoken.units import Unit, annual_at
@@ -20,12 +22,15 @@ _MONEY_VERBS = frozenset(
     {"borrow", "borrowing", "borrowed", "lend", "pay", "paid", "paying", "spend", "spent", "owe", "owed",
      "owes", "cost", "costs", "charged", "charge", "withdraw", "withdrew", "withdrawn", "deposit",
      "deposited", "transfer", "transferred", "send", "sent", "refund", "refunded", "finance", "worth", "save",
-     "costing", "afford"}
+     "costing", "afford", "earn", "earns", "earned", "earning", "invest", "invested", "investing", "insure",
+     "insured"}
 )  # fmt: skip
 _MONEY_NOUNS = frozenset(
     {"amount", "loan", "mortgage", "payment", "payments", "fee", "price", "bill", "balance", "total",
-     "deposit", "limit", "principal", "withdrawal", "cheque", "refund", "extra", "charge", "overdraft"}
+     "deposit", "limit", "principal", "withdrawal", "cheque", "refund", "extra", "charge", "overdraft",
+     "salary", "income", "savings", "budget", "rent"}
 )  # fmt: skip
+_LENT = frozenset({"loan", "mortgage", "deposit", "overdraft", "limit", "salary", "budget"})
 _VERB_LINKS = frozenset(
     {"me", "it", "about", "around", "only", "just", "them", "him", "her", "another", "roughly", "an", "extra",
      "additional", "approximately", "up", "say", "maybe", "uh", "um", "like", "off", "back", "out", "in"}
@@ -48,6 +53,8 @@ _HIGHEST_RATE = 100
 _MOST_YEARS = 40
 _LONGEST_TERM = 600
 _PERIODS = frozenset({"week", "month", "year"})
+_EACH = frozenset({"a", "per", "each", "every"})
+_RECURRING = frozenset({"daily", "weekly", "monthly", "quarterly", "yearly", "annually"})
 _SHORT_ANSWER = 3
 """In so few words "one" answers "how many"."""
 _LONGEST_REACH = 5
@@ -67,13 +74,28 @@ def settle(reading: Reading, found: Sequence[Quantity], currency: str, expect: K
             settled.append(quantity)
         elif not _no_count(reading, quantity):
             follower = found[at + 1] if at + 1 < len(found) else None
-            settled.append(_settle(reading, quantity, follower, currency, expect))
+            other = settled[-1] if settled and _is_other_end(reading, settled[-1], quantity) else None
+            meant = (
+                _settle(reading, quantity, follower, other.code, Kind.MONEY)
+                if other is not None
+                else _settle(reading, quantity, follower, currency, expect)
+            )
+            settled += [meant] if meant is not None else []
     return settled
+
+
+def _is_other_end(reading: Reading, left: Quantity, right: Quantity) -> bool:
+    """Whether a bare number ends the range that an amount begins: "borrow ten | to twelve thousand"."""
+    number = right.run.number
+    large = number is not None and number.shape is Shape.QUANTITY and right.value > left.value
+    linked = reading.words[left.last : right.first] in (["to"], ["-"], ["or"])
+    return left.kind is Kind.MONEY and large and linked and reading.words[right.last] in AMOUNT_ENDS
 
 
 def _settle(
     reading: Reading, quantity: Quantity, follower: Quantity | None, currency: str, expect: Kind | None
-) -> Quantity:
+) -> Quantity | None:
+    """A bare number by what stands around it; None where it is an amount that may be one or another."""
     percent = Unit(Kind.RATE, "", 100, 1, quantity.last)
     rate = value_of(quantity.run, percent) if len(quantity.run.numbers) > 1 else quantity.value
     if expect is Kind.RATE or (rate <= _HIGHEST_RATE and _is_rate(reading, quantity, follower)):
@@ -81,8 +103,10 @@ def _settle(
     if expect is Kind.TERM and quantity.unit is None and (unit := _term_unit(quantity)) is not None:
         return with_unit(quantity.value, unit, quantity.first, quantity.last, quantity.run)
     if expect is Kind.MONEY or _is_money(reading, quantity, follower):
-        amount = _price(quantity) or quantity.value
         unit = Unit(Kind.MONEY, currency, 1, 1, quantity.last)
+        amount = _amount(reading, quantity, unit)
+        if amount is None:
+            return None
         return with_unit(amount, unit, quantity.first, quantity.last, quantity.run)
     return quantity
 
@@ -94,6 +118,32 @@ def _term_unit(quantity: Quantity) -> Unit | None:
         return None
     years = count <= _MOST_YEARS and count % 12 != 0
     return Unit(Kind.TERM, "months", 1, 12 if years else 1, quantity.last)
+
+
+_PRICED = frozenset({"cost", "costs", "costing", "paid", "spent", "charged", "charge", "price", "fee"})
+
+
+def _amount(reading: Reading, quantity: Quantity, unit: Unit) -> Decimal | None:
+    """What a bare number amounts to: "nineteen ninety nine" has cents after a word for a price.
+
+    A payment or a loan of "two seventy five" may as well be 275; that is for the caller to say.
+    """
+    price = _price(quantity)
+    beside = (reading.words[quantity.last], reading.words[quantity.first - 1] if quantity.first else "")
+    if not OTHER_MONEY.isdisjoint(beside):
+        return None
+    if THOUSANDTHS.fullmatch(reading.words[quantity.run.last - 1]):
+        return None
+    if price is None:
+        return quantity.value if reads_as_one(reading, quantity.run, unit) else None
+    paid = _led_by(reading.words, quantity.first, _PRICED, _NOUN_LINKS)
+    return price if paid and not _periodic(reading, quantity.last) else None
+
+
+def _periodic(reading: Reading, at: int) -> bool:
+    """Whether "a month", "monthly" follows."""
+    words = reading.words
+    return words[at] in _RECURRING or (words[at] in _EACH and words[at + 1] in _PERIODS)
 
 
 def _price(quantity: Quantity) -> Decimal | None:
@@ -142,7 +192,11 @@ def _is_money(reading: Reading, quantity: Quantity, follower: Quantity | None) -
             return True
     if quantity.last == quantity.first + 1 and words[quantity.first].endswith(".00"):
         return True
-    if after in {"a", "per", "each", "every"} and words[quantity.last + 1] in _PERIODS:
+    if after in _EACH and words[quantity.last + 1] in _PERIODS:
+        return True
+    if quantity.value >= _LEAST_DAILY and _is_regular(words, quantity.last):
+        return True
+    if _is_lent(reading, quantity):
         return True
     if after == "extra" and words[quantity.last + 1] in AMOUNT_ENDS:
         return True
@@ -151,6 +205,35 @@ def _is_money(reading: Reading, quantity: Quantity, follower: Quantity | None) -
     return _led_by(words, quantity.first, _MONEY_VERBS, _VERB_LINKS) or _led_by(
         words, quantity.first, _MONEY_NOUNS, _NOUN_LINKS
     )
+
+
+_LEAST_DAILY = 100
+"""From so much on a bare number "a day" is an amount; fewer are counted things."""
+_OWN = frozenset({"a", "an", "the", "my", "this", "that", "your", "our"})
+_MOST_BETWEEN = 2
+
+
+def _is_regular(words: Sequence[str], at: int) -> bool:
+    """As in "a thousand five hundred | daily", "| a day", where no noun follows."""
+    if words[at] in _RECURRING:
+        return words[at + 1] in AMOUNT_ENDS
+    return words[at] in _EACH and words[at + 1] == "day" and words[at + 2] in AMOUNT_ENDS
+
+
+def _is_lent(reading: Reading, quantity: Quantity) -> bool:
+    """As in "a twenty thousand | car loan", "my half million | mortgage"; a year is none."""
+    words, number = reading.words, quantity.run.number
+    owned = quantity.first > 0 and words[quantity.first - 1] in _OWN
+    if number is None or not (owned or words[quantity.first] in _OWN):
+        return False
+    if quantity.value < (1_000 if number.shape is Shape.QUANTITY else 10_000):
+        return False
+    for at in range(quantity.last, quantity.last + 1 + _MOST_BETWEEN):
+        if words[at] in _LENT:
+            return words[at + 1] in AMOUNT_ENDS
+        if not words[at].isalpha() or words[at] in AMOUNT_ENDS:
+            break
+    return False
 
 
 def _led_by(words: Sequence[str], first: int, heads: frozenset[str], links: frozenset[str]) -> bool:

@@ -8,6 +8,7 @@ dialogue decides. Amounts and quantities ("five thousand", "$250", "two hundred 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from serving.spoken.joints import join_numbers
 from serving.spoken.lexicon import FILLERS, REPEATS, SMALL, SOFT_FILLERS, SYMBOLS, TENS, word_set
 from serving.spoken.numerals import digit_of
 from serving.spoken.reading_out import hush_reading_out
@@ -51,7 +52,7 @@ class DigitRun:
 
 def digit_runs(text: str) -> tuple[DigitRun, ...]:
     """All digits in a row that a text holds, in order."""
-    reading = read(text)
+    reading = join_numbers(read(text))
     hush_reading_out(reading)
     found = []
     for first, last in _spans(reading):

@@ -1,6 +1,8 @@
 """E-mail addresses, written and spoken ("john dot smith at gmail dot com")."""
 
-from serving.spoken.lexicon import DIGITS, FILLERS, word_set
+import re
+
+from serving.spoken.lexicon import AMOUNT_ENDS, DIGITS, FILLERS, word_set
 from serving.spoken.numbers import read_number
 from serving.spoken.text import Reading
 from serving.spoken.values import Kind
@@ -132,11 +134,26 @@ def _take(reading: Reading, index: int) -> None:
     named = not domain and (reading.words[index + 1] in _PROVIDERS or (written and _is_tight(reading, index)))
     if named:
         domain, last = reading.words[index + 1], index + 2
-    if not domain:
+    if not domain or _is_clock(domain, written=written):
         return
     local, first = _local(reading, index - 1, written=written)
     if local and not (named and (reading.words[index - 1] in _NO_ACCOUNT or local.isdecimal())):
         reading.take(Kind.EMAIL, f"{local}@{domain}", first, last)
+
+
+_CLOCK = re.compile(r"(?:[0-9.]+|noon|midnight)[ap]\.m")
+_CLOCK_SAID = re.compile(r"(?:[0-9.]+|noon|midnight)[ap]\.?m(?:\..*)?")
+"""What "9 a.m.", "9am.then" look like as a domain; the latter may be one after a written "@"."""
+
+
+def _is_clock(domain: str, *, written: bool) -> bool:
+    """Whether a domain is a time or a number where a sentence ends: "open at 9 a.m.", "paid at 10.Then"."""
+    if written:
+        return _CLOCK.fullmatch(domain) is not None
+    whole, _, end = domain.rpartition(".")
+    known = end in _ENDS or (len(end) == 2 and end not in AMOUNT_ENDS and end not in _NOT_LOCAL)
+    figures = whole.replace(".", "").isdecimal() and not known
+    return figures or _CLOCK_SAID.fullmatch(domain) is not None
 
 
 def _is_tight(reading: Reading, index: int) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from serving.spoken.lexicon import FRACTIONS, SMALL, VULGAR
+from serving.spoken.lexicon import AMOUNT_ENDS, FRACTIONS, MAJOR, SMALL, SYMBOLS, VULGAR
 from serving.spoken.numerals import LARGEST, Number, Shape, cardinal, magnitude
 from serving.spoken.text import Reading
 
@@ -24,9 +24,9 @@ def written_number(reading: Reading, index: int) -> Number | None:
     if word.isdecimal() and len(word) <= 3 and (words[index + 1] == "hundred" or magnitude(words, index + 1)):
         return cardinal(words, index)
     amount = _amount(word)
-    millions = words[index + 1] == "m" and reading.adjacent(index)
-    if amount is not None and millions and Decimal(amount) * 10**6 < LARGEST:
-        return Number(index, index + 2, Decimal(amount) * 10**6, "", Shape.QUANTITY)
+    scale = _suffix(reading, index)
+    if amount is not None and scale and Decimal(amount) * scale < LARGEST:
+        return Number(index, index + 2, Decimal(amount) * scale, "", Shape.QUANTITY)
     if word.isdecimal():
         shape = Shape.DIGIT if len(word) == 1 else Shape.PLAIN
         return _space_grouped(reading, index) or Number(index, index + 1, Decimal(word), word, shape)
@@ -35,6 +35,24 @@ def written_number(reading: Reading, index: int) -> Number | None:
         last = index + 2 if magnitude(words, index + 1) else index + 1
         return Number(index, last, Decimal(digits), digits, Shape.MARKED)
     return Number(index, index + 1, Decimal(amount), digits, Shape.QUANTITY)
+
+
+_SUFFIXES = {"m": 10**6, "mm": 10**6, "b": 10**9, "t": 10**12}
+
+
+def _suffix(reading: Reading, index: int) -> int:
+    """What the letters behind figures multiply them by, or 0: "5m", "$2b", "$1.5 M".
+
+    Only "m" against its figures does without a currency sign before them.
+    """
+    words, suffix = reading.words, reading.words[index + 1]
+    if suffix not in _SUFFIXES:
+        return 0
+    priced = index > 0 and words[index - 1] in SYMBOLS
+    if not reading.adjacent(index):
+        spelled = len(words[index + 2]) == 1 and words[index + 2].isalpha()
+        return _SUFFIXES[suffix] if priced and suffix != "t" and not spelled else 0
+    return _SUFFIXES[suffix] if priced or suffix == "m" else 0
 
 
 def _amount(word: str) -> str | None:
@@ -47,22 +65,36 @@ def _amount(word: str) -> str | None:
     return word if word.count(".") <= 1 and "," not in word and not padded else None
 
 
+_MOST_GROUPS = 4
+_GROUP = re.compile(r"[0-9]{3}(?:\.[0-9]{1,2})?")
+
+
 def _space_grouped(reading: Reading, index: int) -> Number | None:
-    """As in "20 000", "1 250 000": groups of three after a blank, the last one 000."""
+    """As in "20 000", "1 250 000": groups of three after a blank.
+
+    The last group is 000, or a currency stands beside and nothing is counted: "€12 500", "1 250 500 dollars".
+    """
     words, after = reading.words, index + 1
     if len(words[index]) > 3 or words[index].startswith("0"):
         return None
-    while (
-        reading.written[after]
-        and len(words[after]) == 3
-        and words[after].isdecimal()
-        and reading.starts[after] == reading.ends[after - 1] + 1
-    ):
+    while _GROUP.fullmatch(words[after]) and reading.starts[after] == reading.ends[after - 1] + 1:
         after += 1
-    if after == index + 1 or words[after - 1] != "000" or reading.written[after]:
+        if "." in words[after - 1] or after - index > _MOST_GROUPS:
+            break
+    if after == index + 1 or reading.written[after]:
         return None
-    digits = "".join(words[index:after])
-    return Number(index, after, Decimal(digits), digits, Shape.QUANTITY)
+    if words[after - 1] != "000" and not _is_priced(words, index, after):
+        return None
+    written = "".join(words[index:after])
+    return Number(index, after, Decimal(written), written.replace(".", ""), Shape.QUANTITY)
+
+
+def _is_priced(words: Sequence[str], first: int, last: int) -> bool:
+    """Whether a currency stands behind figures, or before them and nothing that they count behind."""
+    if words[last] in MAJOR or words[last] in SYMBOLS:
+        return True
+    before = words[first - 1] if first else ""
+    return (before in SYMBOLS or MAJOR.get(before) == before.upper()) and words[last] in AMOUNT_ENDS
 
 
 def _ratio(top: int, bottom: int) -> Decimal:

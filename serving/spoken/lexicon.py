@@ -34,19 +34,24 @@ TENS: Final[dict[str, int]] = {
 }  # fmt: skip
 
 MAGNITUDES: Final[dict[str, int]] = {
-    "thousand": 10**3, "k": 10**3, "grand": 10**3, "million": 10**6, "mil": 10**6, "mn": 10**6,
-    "billion": 10**9, "bn": 10**9, "trillion": 10**12,
+    "thousand": 10**3, "thousands": 10**3, "k": 10**3, "grand": 10**3, "lakh": 10**5, "lakhs": 10**5,
+    "million": 10**6, "millions": 10**6, "mil": 10**6, "mn": 10**6, "crore": 10**7, "crores": 10**7,
+    "billion": 10**9, "billions": 10**9, "bn": 10**9, "trillion": 10**12,
 }  # fmt: skip
 """Words that multiply the number before them; `m` counts only when written against its digits."""
 
 MONEY_MAGNITUDES: Final = frozenset({"k", "grand"})
 """Magnitudes that only money has: "twenty grand", "20k"."""
 
+VAGUE: Final = frozenset({"odd", "something", "some", "ish"})
+"""After a number they say that it is about so much: "twenty odd thousand" is no amount."""
+
 REPEATS: Final[dict[str, int]] = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}
 
 FRACTIONS: Final[dict[str, int]] = {
-    "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4,
-    "fifth": 5, "fifths": 5, "eighth": 8, "eighths": 8,
+    "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4,
+    "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10,
+    "sixteenth": 16, "sixteenths": 16, "hundredth": 100, "hundredths": 100,
 }  # fmt: skip
 """Word to denominator."""
 
@@ -106,6 +111,15 @@ MAJOR: Final[dict[str, str]] = {
 }  # fmt: skip
 """Currency word to code; `$` stands for the caller's own dollar."""
 
+OTHER_MONEY: Final = word_set(
+    """
+    peso pesos mxn krona kronor krone kroner kr sek nok dkk zloty pln zar ringgit baht thb dirham dirhams aed
+    riyal riyals lira shekel shekels yuan renminbi rmb cny ruble rubles naira ngn shillings forint koruna
+    reais brl rs krw bitcoin bitcoins btc
+    """
+)
+"""Money that no value here is in: what stands beside it is no amount of the caller's own."""
+
 MINOR: Final[dict[str, str]] = {
     "cent": "¢", "cents": "¢", "pence": "GBP", "penny": "¢", "pennies": "¢", "p": "GBP",
     "paise": "INR", "centimes": "CHF",
@@ -145,7 +159,8 @@ CONNECTIVES: Final = FILLERS | frozenset(
 
 AMOUNT_ENDS: Final = frozenset(
     {"", "over", "for", "at", "in", "to", "from", "with", "on", "by", "into", "onto", "and", "or", "please",
-     "per", "a", "each", "every", "monthly", "extra", "more", "is", "i", "my", "now", "today", "towards",
+     "per", "a", "each", "every", "daily", "weekly", "monthly", "quarterly",
+     "yearly", "annually", "extra", "more", "is", "i", "my", "now", "today", "towards",
      "toward", "off", "back", "out", "it", "this", "that", "as", "until", "within", "before", "after",
      "because", "but", "so", "then", "if", "can", "what", "how", "thanks", "thank", "tomorrow", "down",
      "instead", "again", "though", "there", "here", "through", "using", "via", "against", "next", "last",

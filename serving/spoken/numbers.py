@@ -12,6 +12,7 @@ from decimal import Decimal
 from serving.spoken.figures import fraction, written_fraction, written_number
 from serving.spoken.lexicon import (
     DIGITS,
+    FILLERS,
     MAGNITUDES,
     MAJOR,
     MINOR,
@@ -22,7 +23,9 @@ from serving.spoken.lexicon import (
     SMALL,
     TENS,
     TERM_UNITS,
+    VAGUE,
     VULGAR,
+    word_set,
 )
 from serving.spoken.numerals import LARGEST, Number, Shape, cardinal, couple, magnitude, point, repeated
 from serving.spoken.text import Reading
@@ -73,11 +76,52 @@ def read_number(reading: Reading, index: int) -> Number | None:
     number = _with_fraction(reading, point(words, number.last, number) or number)
     if number is not spoken:
         number = _scaled(words, number)
-    return None if _is_ordinal(reading, number) else number
+    return None if _is_ordinal(reading, number) else _definite(words, number)
+
+
+def _definite(words: Sequence[str], number: Number) -> Number:
+    """The number, or figures that are no quantity where its words say that it is about so much.
+
+    As in "twenty odd | thousand", "a few | hundred"; a magnitude behind a word that no amount begins after
+    may belong to a number that was not understood ("twentyfive | thousand").
+    """
+    last = number.last
+    if words[last] in VAGUE and _scale_at(words, last + 1):
+        return replace(number, last=last + 2, digits="", shape=Shape.MARKED)
+    if words[number.first] not in {"hundred", "thousand"} or _opens(words, number.first):
+        return number
+    return replace(number, digits="", shape=Shape.MARKED)
+
+
+def _scale_at(words: Sequence[str], index: int) -> int:
+    """What the word at `index` behind a number multiplies by, or 0; hundreds included."""
+    return 100 if words[index] == "hundred" else magnitude(words, index)
+
+
+_BEFORE_SCALE = word_set(
+    """
+    the my your his her our their this that these those each every per another any no one's first last next
+    extra additional full whole spare of for about around over under than to from by with without in into at
+    on plus minus up near nearly almost roughly approximately exactly only just even maybe say like until and
+    or but so then borrow lend pay paid paying need needs want have has had got get owe owes cost costs spend
+    spent withdraw deposit deposited send transfer is was are were be make makes it's that's add save lost
+    earn invest please yes yeah okay ok no sure well right uh um
+    """
+)
+"""After these a bare "hundred" or "thousand" is one of it."""
+
+
+def _opens(words: Sequence[str], index: int) -> bool:
+    """Whether an amount may begin with the magnitude at token `index`."""
+    index -= index > 1 and words[index - 1] == "-"
+    before = words[index - 1] if index else ""
+    if before == "," and index > 1:
+        return words[index - 2] not in _STARTS and not words[index - 2][:1].isdecimal()
+    return before in _BEFORE_SCALE or before in FILLERS or not before[:1].isalnum()
 
 
 _UNIT_HEADS = frozenset({"percent", "per", "%", "point", "basis"}) | TERM_UNITS.keys() | MAJOR.keys()
-_UNIT_HEADS |= MAGNITUDES.keys()
+_UNIT_HEADS |= MAGNITUDES.keys() | {"hundred"}
 
 
 def _fraction_alone(words: Sequence[str], index: int) -> Number | None:
@@ -97,14 +141,17 @@ def _fraction_alone(words: Sequence[str], index: int) -> Number | None:
 
 
 def _with_fraction(reading: Reading, number: Number) -> Number:
-    """As in "six | and a half", "a million | and a half", "6 1/2", "6½"."""
+    """As in "six | and a half", "a million | and a half", "6 1/2", "6-1/2", "6½"."""
     words, after = reading.words, number.last
     if number.value != number.value.to_integral_value() or number.shape in {Shape.FRACTION, Shape.MARKED}:
         return number
     if words[after] in VULGAR:
         found = fraction(words, after)
     elif words[after] == "and":
-        found = fraction(words, after + 1)
+        written = written_fraction(words, after + 1) if reading.written[after - 1] else None
+        found = fraction(words, after + 1) or written
+    elif words[after] == "-" and reading.written[after - 1] and reading.adjacent(after - 1):
+        found = written_fraction(words, after + 1) if reading.adjacent(after) else None
     elif reading.written[after] and reading.written[after - 1]:
         found = written_fraction(words, after)
     else:
@@ -119,7 +166,12 @@ def _with_fraction(reading: Reading, number: Number) -> Number:
 
 
 def _scaled(words: Sequence[str], number: Number) -> Number:
-    """As in "one point five | million", "20 | k"."""
+    """As in "one point five | million", "20 | k", "a couple | hundred | thousand"."""
+    parted = number.shape in {Shape.QUANTITY, Shape.FRACTION} and number.value < 100
+    if parted and words[number.last] == "hundred":
+        number = replace(
+            number, last=number.last + 1, value=number.value * 100, digits="", shape=Shape.QUANTITY
+        )
     scale = magnitude(words, number.last)
     value = number.value * scale
     if number.shape is Shape.MARKED or not scale or value >= LARGEST:

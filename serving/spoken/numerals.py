@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from serving.spoken.lexicon import DIGITS, MAGNITUDES, MONEY_MAGNITUDES, REPEATS, SMALL, TENS
+from serving.spoken.lexicon import DIGITS, MAGNITUDES, MAJOR, MONEY_MAGNITUDES, REPEATS, SMALL, TENS
 
 LARGEST = 10**15
 """Numbers with a magnitude word stay below this."""
@@ -88,10 +88,18 @@ def _group(words: Sequence[str], index: int) -> tuple[int, int] | None:
         return base
     value, after = base[0] * 100, base[1] + 1
     spoken_and = words[after] == "and"
-    rest = below_hundred(words, after + spoken_and)
+    rest = below_hundred(words, after + spoken_and) or _written_rest(words, after + spoken_and)
     if rest is None or words[rest[1]] == "hundred" or _digitwise(words, after):
         return value, after
     return value + rest[0], rest[1]
+
+
+def _written_rest(words: Sequence[str], index: int) -> tuple[int, int] | None:
+    """As in "2 hundred and | 50", where no more figures follow."""
+    word = words[index]
+    if not word.isdecimal() or len(word) > 2 or word[0] == "0" or words[index + 1][:1].isdecimal():
+        return None
+    return int(word), index + 1
 
 
 def _digitwise(words: Sequence[str], index: int) -> bool:
@@ -100,11 +108,19 @@ def _digitwise(words: Sequence[str], index: int) -> bool:
 
 
 def magnitude(words: Sequence[str], index: int) -> int:
-    """What the word at `index` multiplies by, or 0; "k y c" and "a grand total" have none."""
+    """What the word at `index`, behind a number, multiplies by, or 0; "k y c", "a grand total" have none.
+
+    Two letters behind "k" spell a word with it; "a" and "i" are words themselves ("5k a month").
+    """
     word, follow = words[index], words[index + 1]
-    if (word == "k" and len(follow) == 1 and follow.isalpha()) or (word == "grand" and follow == "total"):
+    spelled = word == "k" and _is_letter(follow) and _is_letter(words[index + 2])
+    if spelled or (word == "grand" and follow == "total"):
         return 0
     return MAGNITUDES.get(word, 0)
+
+
+def _is_letter(word: str) -> bool:
+    return len(word) == 1 and word.isalpha() and word not in {"a", "i"}
 
 
 def cardinal(words: Sequence[str], index: int) -> Number | None:
@@ -112,9 +128,12 @@ def cardinal(words: Sequence[str], index: int) -> Number | None:
     if digit_of(words[index]) == 0:
         return Number(index, index + 1, Decimal(0), "0", Shape.DIGIT)
     total, at, ceiling, tail, money = 0, index, LARGEST, 0, False
+    between = index > 0 and words[index - 1] == "between"
     while (group := _next_group(words, at, first=at == index)) is not None:
         value, after = group
         scale = magnitude(words, after)
+        if between and at > index and not scale and words[at] == "and":
+            break  # "between twenty thousand | and thirty"
         if scale >= ceiling or value >= ceiling or (total and not scale and _digitwise(words, at)):
             break
         if not scale:
@@ -165,11 +184,24 @@ def couple(words: Sequence[str], index: int) -> Number | None:
     return None
 
 
-_NOT_BEFORE_POINT = frozenset({"this", "that", "some", "the", "a", "any", "what", "which", "every"})
+_NOT_BEFORE_POINT = frozenset({"this", "that", "some", "any", "what", "which", "every"})
+_MAYBE_BEFORE_POINT = frozenset({"a", "an", "the"})
+_SHARES = frozenset({"%", "percent", "pct", "percentage", "apr", "apy", "aer", "bps", "basis"})
+
+
+def _measured(words: Sequence[str], index: int) -> bool:
+    """Whether a unit that only decimals have follows: "a point five | percent", "the point two | million"."""
+    word, follow = words[index], words[index + 1]
+    if word in _SHARES or magnitude(words, index) or word in MAJOR:
+        return True
+    return (word == "per" and follow == "cent") or (word, follow, words[index + 2]) == ("a", "p", "r")
 
 
 def point(words: Sequence[str], index: int, whole: Number | None) -> Number | None:
-    """As in "point nine nine", "point twenty five" after a whole number or alone."""
+    """As in "point nine nine", "point twenty five" after a whole number or alone.
+
+    "A point five" without a unit may be one and a half as well as a half: figures that are no quantity.
+    """
     if words[index] != "point" or (whole is not None and whole.shape not in {Shape.DIGIT, Shape.PLAIN}):
         return None
     if whole is None and index and words[index - 1] in _NOT_BEFORE_POINT:
@@ -177,6 +209,7 @@ def point(words: Sequence[str], index: int, whole: Number | None) -> Number | No
     after, decimals = index + 1, ""
     while (digit := digit_of(words[after])) is not None:
         decimals, after = decimals + str(digit), after + 1
+        after += words[after] == "-" and digit_of(words[after + 1]) is not None
     if not decimals:
         if words[after].isdecimal():
             decimals, after = words[after], after + 1
@@ -184,6 +217,9 @@ def point(words: Sequence[str], index: int, whole: Number | None) -> Number | No
             decimals, after = str(small[0]), small[1]
     if not decimals:
         return None
+    if whole is None and index and words[index - 1] in _MAYBE_BEFORE_POINT and not _measured(words, after):
+        marked = Number(index, after, Decimal(decimals), decimals, Shape.MARKED)
+        return marked if words[index - 1] == "a" else None
     head = "0" if whole is None else whole.digits
     first = index if whole is None else whole.first
     return Number(first, after, Decimal(f"{head}.{decimals}"), head + decimals, Shape.QUANTITY)

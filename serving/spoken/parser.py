@@ -15,6 +15,7 @@ from serving.spoken.dates import find_dates
 from serving.spoken.emails import take_emails
 from serving.spoken.homophones import with_homophones
 from serving.spoken.identifiers import DIGIT_STRINGS, Surroundings, take_identifiers
+from serving.spoken.joints import join_numbers
 from serving.spoken.numbers import read_numbers
 from serving.spoken.people import take_names
 from serving.spoken.quantities import Quantity, find_quantities
@@ -25,7 +26,14 @@ from serving.spoken.secrets import take_passwords
 from serving.spoken.text import Reading, read
 from serving.spoken.values import Kind, TypedValue, Value
 
-_NO_VALUES = index_phrases({True: ("401 k", "401 ( k )", "four oh one k", "four o one k", "403 b")})
+_NO_VALUES = index_phrases(
+    {
+        True: (
+            "401 k", "401 - k", "401 ( k )", "four oh one k", "four - oh - one - k", "four o one k", "403 b",
+            "403 - b",
+        )
+    }
+)  # fmt: skip
 """Names of things that are spelled like numbers."""
 
 
@@ -62,6 +70,7 @@ def parse(
             reading.blank(index, found[0])
     take_passwords(reading)
     take_emails(reading, expected=expect is Kind.EMAIL)
+    reading = join_numbers(reading)
     take_addresses(reading)
     take_names(reading, expected=expect is Kind.NAME)
     hush_reading_out(reading)

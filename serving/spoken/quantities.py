@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 
-from serving.spoken.lexicon import AMOUNT_ENDS, DOLLAR_PREFIXES, FILLERS, MAGNITUDES, MAJOR, SYMBOLS
+from serving.spoken.amounts import reads_as_one, run_together
+from serving.spoken.lexicon import AMOUNT_ENDS, DOLLAR_PREFIXES, DOLLARS, FILLERS, MAGNITUDES, MAJOR, SYMBOLS
 from serving.spoken.numbers import read_number
 from serving.spoken.numerals import Number, Shape
 from serving.spoken.runs import Run
@@ -56,10 +57,10 @@ def find_quantities(
     numbers are wanted `unsigned`.
     """
     found: list[Quantity] = []
-    for run in runs:
+    for run in _apart(reading, runs, currency):
         if _illegible(reading, run):
             continue
-        for quantity in _read(reading, run, currency):
+        for quantity in _read(reading, run, currency, found[-1].last if found else 0):
             if not unsigned and (sign := _minus_before(reading, quantity.first)) is not None:
                 if found and found[-1].last >= sign:
                     found.pop()
@@ -72,24 +73,36 @@ def find_quantities(
     return _share_units(reading, found)
 
 
+def _apart(reading: Reading, runs: Sequence[Run], currency: str) -> list[Run]:
+    """The runs without those that stand together as no amount does."""
+    together = set()
+    for at in range(len(runs) - 1):
+        unit = unit_after(reading, runs[at + 1].last, currency)
+        if run_together(reading, runs[at], runs[at + 1], unit):
+            together |= {at, at + 1}
+    return [run for at, run in enumerate(runs) if at not in together]
+
+
 def _meaningless(quantity: Quantity) -> bool:
     number = quantity.run.number
     return quantity.unit is None and number is not None and number.shape in {Shape.FRACTION, Shape.ARTICLE}
 
 
 def _illegible(reading: Reading, run: Run) -> bool:
-    """Whether figures can be no quantity: "20,50", "1e5", "20.000", "x100"."""
+    """Whether figures can be no quantity: "20,50", "1e5", "20.000", "x100", ",5"."""
     if any(number.shape is Shape.MARKED for number in run.numbers):
         return True
     first, last = run.first, run.last
     before = reading.words[first - 1] if first else ""
+    if before == "," and reading.written[first] and reading.adjacent(first - 1):
+        return first == 1 or not reading.adjacent(first - 2)
     if reading.written[first] and before.isalpha() and before not in _BEFORE and reading.adjacent(first - 1):
         return True
     digits_on = reading.words[last].isalpha() and reading.adjacent(last - 1) and reading.written[last + 1]
     return reading.written[last - 1] and digits_on and reading.adjacent(last)
 
 
-_THOUSANDTHS = re.compile(r"[0-9]{1,3}\.[0-9]{3}")
+THOUSANDTHS = re.compile(r"[0-9]{1,3}\.[0-9]{3}")
 """Twenty or twenty thousand, if it is money: nobody can tell."""
 _BEFORE = MAJOR.keys() | DOLLAR_PREFIXES.keys()
 _MINUS = frozenset({"minus", "negative"})
@@ -110,16 +123,20 @@ def _minus_before(reading: Reading, first: int) -> int | None:
     return None if hyphen else at
 
 
-def _read(reading: Reading, run: Run, currency: str) -> list[Quantity]:
+def _read(reading: Reading, run: Run, currency: str, free: int) -> list[Quantity]:
+    """The quantity of a run, two where a number was two, none where it is illegible; from token `free` on."""
     before = currency_before(reading, run.first, currency)
+    if before is not None and before.at < free:
+        before = None
     after = unit_after(reading, run.last, currency)
     money = before is not None or (after is not None and after.kind is Kind.MONEY)
-    if money and _THOUSANDTHS.fullmatch(reading.words[run.last - 1]):
+    if money and THOUSANDTHS.fullmatch(reading.words[run.last - 1]):
+        return []
+    unit = before or after
+    if unit is not None and not reads_as_one(reading, run, unit):
         return []
     if before is not None:
-        named = after is not None and after.kind is Kind.MONEY and after.divisor == 1
-        last = after.at if after is not None and named else run.last
-        return [with_unit(value_of(run, before), before, before.at, last, run)]
+        return _priced(reading, run, before, after)
     number = run.number
     if after is None:
         grand = Unit(Kind.MONEY, currency, 1, 1, run.last) if number and number.money else None
@@ -128,7 +145,27 @@ def _read(reading: Reading, run: Run, currency: str) -> list[Quantity]:
         return [Quantity(Kind.COUNT, value_of(run, None), "", run.first, run.last, run)]
     if number is not None and number.tail and _is_absurd(number.value, after):
         return _split_tail(reading, number, after)
+    if number is None and _is_absurd(value_of(run, after), after):
+        return []
     return [with_unit(value_of(run, after), after, run.first, after.at, run)]
+
+
+def _priced(reading: Reading, run: Run, before: Unit, after: Unit | None) -> list[Quantity]:
+    """An amount with its currency before it, perhaps named behind it again: "$20 CAD" are Canadian dollars.
+
+    None where the two do not agree, or where letters touch it that say nothing.
+    """
+    unit, last = before, run.last
+    if after is not None and after.kind is Kind.MONEY and after.divisor == 1:
+        plain = reading.words[before.at] == "$" and after.code in DOLLARS
+        if before.code != after.code and not plain:
+            return []
+        unit, last = replace(after, at=before.at), after.at
+    stray = reading.words[run.last]
+    touched = len(stray) == 1 and stray.isalpha() and reading.written[run.last - 1]
+    if not unit.code or (touched and reading.adjacent(run.last - 1)):
+        return []
+    return [with_unit(value_of(run, unit), unit, before.at, last, run)]
 
 
 def value_of(run: Run, unit: Unit | None) -> Decimal:
@@ -185,7 +222,10 @@ def _merge(reading: Reading, left: Quantity, right: Quantity) -> Quantity | None
         return None
     number = right.run.number
     if right.unit is None and between and number is not None and number.shape is Shape.FRACTION:
-        part = with_unit(number.value + _number_value(left), left.unit, left.first, right.last, left.run)
+        scale = MAGNITUDES.get(reading.words[left.run.last - 1], 1)  # "a million dollars | and a half"
+        part = with_unit(
+            number.value * scale + _number_value(left), left.unit, left.first, right.last, left.run
+        )
         return part if left.kind in {Kind.TERM, Kind.MONEY} else None
     if left.kind is Kind.MONEY and left.value == left.value.to_integral_value():
         return _with_cents(reading, left, right, left.unit, between)
@@ -221,25 +261,40 @@ _LINKS = frozenset({"to", "or", "-", "and", ",", "through"})
 
 def _share_units(reading: Reading, found: list[Quantity]) -> list[Quantity]:
     """Give the bare numbers of "36, 48 or 60 months", "twenty to thirty thousand dollars" their unit."""
-    shared = list(found)
-    for at in range(len(shared) - 2, -1, -1):
-        left, right = shared[at], shared[at + 1]
-        between = reading.words[left.last : right.first]
-        if left.kind is not Kind.COUNT or not 0 < len(between) <= 2 or not _LINKS.issuperset(between):
-            continue
-        if right.unit is None and between == [","]:
-            continue
+    shared: list[Quantity] = found[-1:]
+    for at in range(len(found) - 2, -1, -1):
+        kept = bool(shared) and shared[-1].first == found[at + 1].first
+        shared += _beside(reading, found[at], shared[-1] if kept else found[at + 1])
+    return shared[::-1]
+
+
+def _beside(reading: Reading, left: Quantity, right: Quantity) -> list[Quantity]:
+    """A quantity with the unit and the magnitude of the one behind it; nothing where that is doubtful."""
+    between = reading.words[left.last : right.first]
+    if left.kind is Kind.MONEY and between in (["to"], ["-"]) and _is_bare(left):
         value = _like(reading, left, right)
-        if right.unit is not None and _is_absurd(value, right.unit):
-            continue  # "fifteen thousand, forty eight months"
-        if right.unit is not None:
-            shared[at] = with_unit(value, right.unit, left.first, left.last, left.run)
-        else:
-            shared[at] = replace(left, value=value)
-    return shared
+        own = right.first < right.run.first
+        return [] if own and value != left.value else [replace(left, value=value)]
+    if left.kind is not Kind.COUNT or not 0 < len(between) <= 2 or not _LINKS.issuperset(between):
+        return [left]
+    if right.unit is None:
+        return [left if between == [","] else replace(left, value=_like(reading, left, right))]
+    value = _like(reading, left, right)
+    if _is_absurd(value, right.unit) or not reads_as_one(reading, left.run, right.unit):
+        return [left]  # "fifteen thousand, forty eight months"
+    return [with_unit(value, right.unit, left.first, left.last, left.run)]
+
+
+def _is_bare(quantity: Quantity) -> bool:
+    """Whether figures have their currency before them and nothing behind: "$10 | to $12 thousand"."""
+    return quantity.first < quantity.run.first and quantity.run.last - quantity.run.first == 1
 
 
 def _like(reading: Reading, left: Quantity, right: Quantity) -> Decimal:
-    """The value of `left` with the magnitude of `right`: "twenty to thirty thousand"."""
-    scaled = left.value * MAGNITUDES.get(reading.words[right.run.last - 1], 1)
-    return scaled if left.value < 1_000 and scaled < _number_value(right) else left.value
+    """The value of `left` with the magnitude of `right`: "two or three hundred"."""
+    word = reading.words[right.run.last - 1]
+    scale, whole = Decimal(100 if word == "hundred" else MAGNITUDES.get(word, 1)), _number_value(right)
+    if right.kind in {Kind.MONEY, Kind.COUNT} and right.value > whole > 0:
+        scale, whole = right.value / whole, right.value  # it has its own from the next one
+    scaled = left.value * scale
+    return scaled if left.value < 1_000 and scaled < whole else left.value

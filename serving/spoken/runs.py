@@ -137,9 +137,19 @@ def _is_range(reading: Reading, left: Number, right: Number) -> bool:
     if right.first != left.last + 1 or reading.words[left.last] != "-":
         return False
     written = reading.written[left.first] and reading.written[right.first]
+    if not written and _is_spoken_range(reading, left, right):
+        return reading.words[right.last] in _UNITS
     if not written or left.value >= right.value or len(left.digits + right.digits) > 7:
         return False
     return right.money or reading.words[right.last] in _UNITS
+
+
+def _is_spoken_range(reading: Reading, left: Number, right: Number) -> bool:
+    """As in "two-three years", "twenty-thirty dollars": two words and no more hyphens."""
+    words = reading.words
+    single = left.last == left.first + 1 and right.last == right.first + 1
+    hyphens = words[right.last] == "-" or (left.first > 0 and words[left.first - 1] == "-")
+    return single and not hyphens and left.value < right.value <= 2 * left.value
 
 
 _UNITS = frozenset({"%", "percent", "per", "basis", "k"}) | TERM_UNITS.keys() | MAJOR.keys()

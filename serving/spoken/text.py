@@ -7,7 +7,7 @@ characters of the original it came from. One pass, linear in the text.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -62,6 +62,15 @@ class Reading:
     def blank(self, first: int, last: int) -> None:
         """Take tokens out of play."""
         self.reword(first, last, "")
+
+    def without(self, dropped: Collection[int]) -> "Reading":
+        """The same text with some tokens left out; what has been found so far is shared."""
+        kept = [index for index in range(self.size) if index not in dropped]
+        words, written = [self.words[at] for at in kept], [self.written[at] for at in kept]
+        starts, ends = [self.starts[at] for at in kept], [self.ends[at] for at in kept]
+        words.extend([""] * _PADDING)
+        written.extend([False] * _PADDING)
+        return Reading(self.text, words, starts, ends, written, len(kept), self.values)
 
     def reword(self, first: int, last: int, word: str) -> None:
         """Read another word in place of each of the tokens; it is no figure, whatever stood there."""

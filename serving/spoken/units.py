@@ -6,6 +6,7 @@ Each function looks at fixed places next to a number and says what it found and 
 from dataclasses import dataclass
 
 from serving.spoken.lexicon import (
+    AMOUNT_ENDS,
     DOLLAR_PREFIXES,
     DOLLARS,
     MAJOR,
@@ -48,18 +49,24 @@ def _resolve(code: str, currency: str) -> str:
 
 
 def currency_before(reading: Reading, first: int, currency: str) -> Unit | None:
-    """`$`, `US$`, `USD` before a number."""
+    """`$`, `US$`, `USD` before a number; without a code where the currency is none that is known ("R$")."""
     if first == 0:
         return None
     sign = reading.words[first - 1]
     if sign in SYMBOLS:
-        prefixed = first >= 2 and reading.adjacent(first - 2) and reading.words[first - 2] in DOLLAR_PREFIXES
-        if sign == "$" and prefixed:
-            return Unit(Kind.MONEY, DOLLAR_PREFIXES[reading.words[first - 2]], 1, 1, first - 2)
+        prefix = reading.words[first - 2] if first >= 2 and reading.adjacent(first - 2) else ""
+        if sign == "$" and prefix in DOLLAR_PREFIXES:
+            return Unit(Kind.MONEY, DOLLAR_PREFIXES[prefix], 1, 1, first - 2)
+        if sign == "$" and prefix.isalpha() and len(prefix) <= 2 and prefix not in _BEFORE_SIGN:
+            return Unit(Kind.MONEY, "", 1, 1, first - 2)
         return Unit(Kind.MONEY, _resolve(SYMBOLS[sign], currency), 1, 1, first - 1)
-    if len(sign) == 3 and MAJOR.get(sign) == sign.upper() and reading.written[first]:
+    if len(sign) == 3 and MAJOR.get(sign) == sign.upper():
         return Unit(Kind.MONEY, MAJOR[sign], 1, 1, first - 1)
     return None
+
+
+_BEFORE_SIGN = AMOUNT_ENDS | {"of", "up"}
+"""Short words that touch a sign only where a blank was forgotten."""
 
 
 def unit_after(reading: Reading, last: int, currency: str) -> Unit | None:
@@ -76,13 +83,18 @@ def _currency_after(reading: Reading, at: int, currency: str) -> Unit | None:
     words, word = reading.words, reading.words[at]
     if word in MAJOR:
         return Unit(Kind.MONEY, _resolve(MAJOR[word], currency), 1, 1, at + 1 + _sterling(reading, at))
-    if word in SYMBOLS and not reading.written[at + 1]:
+    if word in SYMBOLS and (not reading.written[at + 1] or _touches_left_only(reading, at)):
         return Unit(Kind.MONEY, _resolve(SYMBOLS[word], currency), 1, 1, at + 1)
     if word in DOLLAR_PREFIXES and MAJOR.get(words[at + 1]) == "$":
         return Unit(Kind.MONEY, DOLLAR_PREFIXES[word], 1, 1, at + 2)
     if word == "u" and words[at + 1] == "s" and MAJOR.get(words[at + 2]) == "$":
         return Unit(Kind.MONEY, "USD", 1, 1, at + 3)
     return minor_after(reading, at, currency)
+
+
+def _touches_left_only(reading: Reading, at: int) -> bool:
+    """As in "20€ 30€"."""
+    return at > 0 and reading.adjacent(at - 1) and not reading.adjacent(at)
 
 
 def _sterling(reading: Reading, at: int) -> bool:

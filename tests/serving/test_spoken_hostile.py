@@ -83,6 +83,17 @@ HOSTILE = [
     "(1) ",
     "1'1'",
     "o'o'",
+    "two-hundred-",
+    "three-and-a-half-",
+    "uh hundred ",
+    "111 ",
+    "$1 111 ",
+    "k a ",
+    "a point five ",
+    "$5 to ",
+    "between 5k and ",
+    "two fifty thousand ",
+    "twenty odd thousand ",
 ]
 
 

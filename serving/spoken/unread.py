@@ -1,0 +1,59 @@
+"""Numbers that a text states and no value holds, because they may mean two things: "two seventy five".
+
+Nobody computes with them; two texts that differ in one still say different things.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from serving.spoken.joints import join_numbers
+from serving.spoken.numbers import read_numbers
+from serving.spoken.numerals import Number, Shape
+from serving.spoken.text import Reading, read
+
+_HALVES = frozenset({"am", "pm", "a", "p", "o'clock"})
+"""Behind a time of day, which is none of them."""
+
+
+class Placed(Protocol):
+    """Anything that stands in a text from one character to before another."""
+
+    @property
+    def start(self) -> int:
+        """Its first character."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """One past its last character."""
+        ...
+
+
+def unread_numbers(text: str, values: Sequence[Placed]) -> tuple[str, ...]:
+    """The figures of every such number, in order.
+
+    Args:
+        text: any text.
+        values: what was found in it, such as by `parse`.
+    """
+    reading = join_numbers(read(text))
+    covered = {at for value in values for at in range(value.start, value.end)}
+    numbers = [number for number in read_numbers(reading) if reading.starts[number.first] not in covered]
+    found = []
+    for at, number in enumerate(numbers):
+        before = at > 0 and numbers[at - 1].last == number.first
+        after = at + 1 < len(numbers) and numbers[at + 1].first == number.last
+        if (before or after or _is_large(number)) and not _is_time(reading, numbers[at : at + 2]):
+            found.append(number.digits or format(number.value.normalize(), "f"))
+    return tuple(found)
+
+
+def _is_large(number: Number) -> bool:
+    return number.shape in {Shape.QUANTITY, Shape.MARKED}
+
+
+def _is_time(reading: Reading, numbers: Sequence[Number]) -> bool:
+    """Whether the numbers in a row that begin here are "ten thirty | am"."""
+    ahead = numbers[1:2]
+    last = ahead[0].last if ahead and ahead[0].first == numbers[0].last else numbers[0].last
+    return reading.words[last] in _HALVES
