@@ -108,12 +108,6 @@ def read_act(text: str, orders: frozenset[str], *, asks_how: bool) -> Act:
     )
 
 
-def _side(tokens: Sequence[str]) -> int:
-    """Place of the first word of a side clause."""
-    places = range(_LEAST_BEFORE_SIDE, len(tokens))
-    return next((at for at in places if tokens[at] in _SIDE), len(tokens))
-
-
 def _opened(tokens: list[str]) -> list[str]:
     """Without the words that open a turn."""
     first = next((at for at, token in enumerate(tokens) if token not in _FILLERS), len(tokens))
