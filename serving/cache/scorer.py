@@ -25,7 +25,7 @@ from serving.errors import IntegrityError, InvalidInputError
 from serving.language.lexicon import Lexicon
 from serving.language.protocols import Embeddings
 
-FORMULA = "3"
+FORMULA = "4"
 """Version of the code that turns two questions into a score; part of every scorer's fingerprint."""
 INTENT_RANGE = (-6.0, 3.0)
 """Least and most that the intent head says, in nats between the intent and the best other one."""
