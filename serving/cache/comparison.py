@@ -28,7 +28,7 @@ FEATURES = (
     "copy_swapped", "asks_added", "asks_dropped", "event", "asks_time", "asks_price", "lead", "longer",
     "shorter", "order", "tells", "reports", "states", "flow_against",
     "side_added", "copy_lead", "copy_focus", "copy_acts", "copy_marks", "copy_values", "copy_little",
-    "kept_added", "kept_acts", "kept_side", "frame_classes", "frame_roles", "frame_doers",
+    "kept_added", "kept_acts", "kept_side", "frame_classes", "frame_doers",
     "copy_moved", "kept_head", "frame_head", "frame_alike",
     *(f"asks_{ask}" for ask in ASKS), *(f"{mark}_added" for mark in MARKS), "marks_dropped",
 )  # fmt: skip
@@ -97,7 +97,8 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
     best_stored = _found_as_words(stored.units, best_stored, asked)
     missing_asked = _missing(asked.units, best_asked, words)
     missing_stored = _missing(stored.units, best_stored, words)
-    opposite = float(_opposed(asked, stored))
+    frame = _frame(asked, stored)
+    opposite = 1.0 if _opposed(asked, stored) else frame * _others_do(asked, stored)
     worst_asked, worst_stored = (max((*lack, opposite)) for lack in (missing_asked, missing_stored))
     ideas_added, words_added = _by_kind(asked.units, missing_asked)
     ideas_dropped, words_dropped = _by_kind(stored.units, missing_stored)
@@ -111,7 +112,6 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
     added_values, dropped_values = asked.values - stored.values, stored.values - asked.values
     facets = {value.partition(":")[0] for value in added_values}
     conflict = any(value.partition(":")[0] in facets for value in dropped_values)
-    frame = _frame(asked, stored)
     head = _head_lack(asked, stored, best_asked, words)
     ratio = math.log((asked.length + 1) / (stored.length + 1))
     return np.array(
@@ -163,7 +163,6 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
             kept * (asked.act.does != stored.act.does),
             kept * _beside(asked, missing_asked),
             frame * len(asked.poles ^ stored.poles),
-            frame * asked.form.exchanged(stored.form),
             frame * asked.form.done_by_others(stored.form),
             near * near * asked.form.moved(stored.form),
             kept * head,
@@ -201,6 +200,12 @@ def _opposed(asked: Evidence, stored: Evidence) -> bool:
     """Whether the one says something that excludes what the other says."""
     prefixed = asked.reverses & stored.stems or stored.reverses & asked.stems
     return bool(prefixed) or opposed(asked.poles, stored.poles)
+
+
+def _others_do(asked: Evidence, stored: Evidence) -> bool:
+    """Whether somebody else does it, or it goes another way."""
+    mine, theirs = asked.form, stored.form
+    return bool(mine.exchanged(theirs) or mine.done_by_others(theirs)) or asked.act.against(stored.act)
 
 
 def _merely_alike(units: Sequence[Unit], best: Sequence[float], words: WordWeights) -> float:

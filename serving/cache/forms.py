@@ -36,6 +36,7 @@ _STOPS = _set(
 _PREDICATES = ("ed", "able", "ible", "ive")
 _CASES = {"from": "from", "by": "by", "to": "to", "into": "to", "onto": "to", "for": "for", "with": "with"}
 _SKIPPED = _set("a an the my your our his her their its this that these those some any another one")
+_NO_CASE = frozenset({""})
 _CASE_NAMES = frozenset(_CASES.values())
 _FIRST_WORDS = 8
 
@@ -48,12 +49,14 @@ class Form:
         heads: places of the words that it turns on: the main verb, the predicate, what is asked for.
         roles: word → the prepositions (`from`, `to`, `for`, `by`, `with`) that it stands behind; an empty
             one for none.
+        cased: words that stand behind one of them.
         doers: word → who does it, `me` or `you`, where a pronoun says so right before.
         places: word → its first place.
     """
 
     heads: tuple[int, ...]
     roles: Mapping[str, frozenset[str]]
+    cased: tuple[str, ...]
     doers: Mapping[str, str]
     places: Mapping[str, int]
 
@@ -69,13 +72,17 @@ class Form:
 
     def exchanged(self, other: "Form") -> int:
         """How many common words stand behind another preposition, or have handed one on to each other."""
-        common = [(roles, other.roles[word]) for word, roles in self.roles.items() if word in other.roles]
-        differing = sum("" not in one and "" not in two and one != two for one, two in common)
+        words = {word for word in (*self.cased, *other.cased) if word in self.roles and word in other.roles}
+        common = [(self.roles[word], other.roles[word]) for word in words]
+        differing = [(one, two) for one, two in common if one != two]
+        if not differing:
+            return 0
+        exchanged = sum("" not in one and "" not in two for one, two in differing)
         for case in _CASE_NAMES:
-            gained = sum(case in one and case not in two and "" in two for one, two in common)
-            lost = sum(case in two and case not in one and "" in one for one, two in common)
-            differing += min(gained, lost)
-        return differing
+            gained = sum(case in one and case not in two and "" in two for one, two in differing)
+            lost = sum(case in two and case not in one and "" in one for one, two in differing)
+            exchanged += min(gained, lost)
+        return exchanged
 
     def done_by_others(self, other: "Form") -> int:
         """How many common words the caller does in the one, and the bank in the other."""
@@ -94,7 +101,9 @@ def read_form(tokens: Sequence[str], stems: Sequence[str], verbs: frozenset[str]
     places: dict[str, int] = {}
     for at, name in enumerate(names):
         places.setdefault(name, at)
-    return Form(_heads(tokens), _roles(tokens, names, verbs), _doers(tokens, stems), places)
+    roles = _roles(tokens, names, verbs)
+    cased = tuple(name for name, cases in roles.items() if cases != _NO_CASE)
+    return Form(_heads(tokens), roles, cased, _doers(tokens, stems), places)
 
 
 def _roles(tokens: Sequence[str], names: Sequence[str], verbs: frozenset[str]) -> dict[str, frozenset[str]]:

@@ -70,7 +70,11 @@ def test_a_word_that_only_looks_as_if_it_had_a_prefix_turns_nothing_round(word: 
         ("Is a big loan slow?", "Is a small loan slow?", "Is a large loan slow?"),
         ("Is the app free?", "Is the app expensive?", "Is there no charge for the app?"),
         ("Is the desk open at lunch?", "Is the desk closed at lunch?", "At lunch, is the desk open?"),
-        ("Is a fee due only if I travel?", "Is a fee due even if I travel?", "Only if I travel, is a fee due?"),
+        (
+            "Is a fee due only if I travel?",
+            "Is a fee due even if I travel?",
+            "Only if I travel, is a fee due?",
+        ),
         ("Is this offer lawful?", "Is this offer unlawful?", "Is this offer legal?"),
     ],
 )
