@@ -99,7 +99,8 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
     missing_stored = _missing(stored.units, best_stored, words)
     frame = _frame(asked, stored)
     opposite = 1.0 if _opposed(asked, stored) else frame * _others_do(asked, stored)
-    worst_asked, worst_stored = (max((*lack, opposite)) for lack in (missing_asked, missing_stored))
+    head = _head_lack(asked, stored, best_asked, words)
+    worst_asked, worst_stored = max((*missing_asked, opposite, head)), max((*missing_stored, opposite))
     ideas_added, words_added = _by_kind(asked.units, missing_asked)
     ideas_dropped, words_dropped = _by_kind(stored.units, missing_stored)
     shared = len(asked.stems & stored.stems) / max(len(asked.stems | stored.stems), 1)
@@ -112,7 +113,6 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
     added_values, dropped_values = asked.values - stored.values, stored.values - asked.values
     facets = {value.partition(":")[0] for value in added_values}
     conflict = any(value.partition(":")[0] in facets for value in dropped_values)
-    head = _head_lack(asked, stored, best_asked, words)
     ratio = math.log((asked.length + 1) / (stored.length + 1))
     return np.array(
         [
