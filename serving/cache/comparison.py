@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serving.cache.evidence import Evidence, Unit
+from serving.cache.evidence import Evidence, Unit, opposed
 
 Floats = npt.NDArray[np.float64]
 MARKS = (
@@ -28,7 +28,8 @@ FEATURES = (
     "copy_swapped", "asks_added", "asks_dropped", "event", "asks_time", "asks_price", "lead", "longer",
     "shorter", "order", "tells", "reports", "states", "flow_against",
     "side_added", "copy_lead", "copy_focus", "copy_acts", "copy_marks", "copy_values", "copy_little",
-    "kept_added", "kept_acts", "kept_side",
+    "kept_added", "kept_acts", "kept_side", "frame_classes", "frame_doers",
+    "copy_moved", "kept_head", "frame_head", "frame_alike",
     *(f"asks_{ask}" for ask in ASKS), *(f"{mark}_added" for mark in MARKS), "marks_dropped",
 )  # fmt: skip
 """Names of the features, in the order of `compare`."""
@@ -60,7 +61,9 @@ class WordWeights:
         return self.weights.get(unit.key, 1.0)
 
     def alike(self, one: Unit, other: Unit) -> float:
-        """0 to 1: whether two units can stand for each other."""
+        """0 to 1: whether two units can stand for each other; what excludes each other never can."""
+        if (one.poles or one.reverses or other.reverses) and one.excludes(other):
+            return 0.0
         if one.key == other.key or one.ideas & other.ideas:
             return 1.0
         if one.ideas and other.ideas:
@@ -94,7 +97,10 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
     best_stored = _found_as_words(stored.units, best_stored, asked)
     missing_asked = _missing(asked.units, best_asked, words)
     missing_stored = _missing(stored.units, best_stored, words)
-    worst_asked, worst_stored = max(missing_asked, default=0.0), max(missing_stored, default=0.0)
+    frame = _frame(asked, stored)
+    opposite = 1.0 if _opposed(asked, stored) else frame * _others_do(asked, stored)
+    head = _head_lack(asked, stored, best_asked, words)
+    worst_asked, worst_stored = max((*missing_asked, opposite, head)), max((*missing_stored, opposite))
     ideas_added, words_added = _by_kind(asked.units, missing_asked)
     ideas_dropped, words_dropped = _by_kind(stored.units, missing_stored)
     shared = len(asked.stems & stored.stems) / max(len(asked.stems | stored.stems), 1)
@@ -156,6 +162,12 @@ def compare(asked: Evidence, stored: Evidence, cosine: float, intent: float, wor
             kept * worst_asked,
             kept * (asked.act.does != stored.act.does),
             kept * _beside(asked, missing_asked),
+            frame * len(asked.poles ^ stored.poles),
+            frame * asked.form.done_by_others(stored.form),
+            near * near * asked.form.moved(stored.form),
+            kept * head,
+            frame * head,
+            frame * _merely_alike(asked.units, best_asked, words),
             *(ask in asked.asks and ask not in stored.asks for ask in ASKS),
             *(mark in asked.marks and mark not in stored.marks for mark in MARKS),
             len(stored.marks - asked.marks),
@@ -175,6 +187,43 @@ def _kept(one: Evidence, other: Evidence, words: WordWeights) -> float:
     total = sum(words.weight(unit) for unit in one.units)
     same = sum(words.weight(unit) for unit in one.units if unit.stems and unit.stems <= other.stems)
     return same / total if total else 0.0
+
+
+def _frame(asked: Evidence, stored: Evidence) -> float:
+    """0 to 1: how much the two are one sentence with one word changed, added or left out."""
+    common = len(asked.stems & stored.stems)
+    fewest = min(len(asked.stems), len(stored.stems)) - 1
+    return float(min(common / max(fewest, 1), 1.0) ** 3)
+
+
+def _opposed(asked: Evidence, stored: Evidence) -> bool:
+    """Whether the one says something that excludes what the other says."""
+    prefixed = asked.reverses & stored.stems or stored.reverses & asked.stems
+    return bool(prefixed) or opposed(asked.poles, stored.poles)
+
+
+def _others_do(asked: Evidence, stored: Evidence) -> bool:
+    """Whether somebody else does it, or it goes another way."""
+    mine, theirs = asked.form, stored.form
+    return bool(mine.exchanged(theirs) or mine.done_by_others(theirs)) or asked.act.against(stored.act)
+
+
+def _merely_alike(units: Sequence[Unit], best: Sequence[float], words: WordWeights) -> float:
+    """What has a counterpart by its word vector alone: those of siblings are as near as those of synonyms."""
+    alike = (words.weight(unit) for unit, found in zip(units, best, strict=True) if 0 < found < 1)
+    return max(alike, default=0.0)
+
+
+def _head_lack(one: Evidence, other: Evidence, best: Sequence[float], words: WordWeights) -> float:
+    """How much of what the sentence turns on the other one lacks."""
+    units = ((unit, found) for unit, found in zip(one.units, best, strict=True) if unit.key in one.heads)
+    there = (*other.units, *other.light)
+    light = (
+        (unit, max((words.alike(unit, it) for it in there), default=0.0))
+        for unit in one.light
+        if unit.key in one.heads
+    )
+    return max((words.weight(unit) * (1 - found) for unit, found in (*units, *light)), default=0.0)
 
 
 def _beside(asked: Evidence, missing: Sequence[float]) -> float:

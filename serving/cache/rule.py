@@ -54,7 +54,7 @@ class CertifiedRule:
 
     The score is the nearest phrasing's, and at most what all near phrasings of that answer say on
     average: one that is close by chance does not outvote the others. Where a phrasing of another answer
-        fits better, none is served.
+    fits better, none is served.
 
     Args:
         scorer: of a stored question as an answer.

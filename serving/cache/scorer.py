@@ -25,7 +25,7 @@ from serving.errors import IntegrityError, InvalidInputError
 from serving.language.lexicon import Lexicon
 from serving.language.protocols import Embeddings
 
-FORMULA = "3"
+FORMULA = "4"
 """Version of the code that turns two questions into a score; part of every scorer's fingerprint."""
 INTENT_RANGE = (-6.0, 3.0)
 """Least and most that the intent head says, in nats between the intent and the best other one."""
@@ -136,6 +136,7 @@ class EvidenceScorer:
         self.words = words
         self._head = head
         self._regression = regression
+        self._of_itself = regression.parts(_PERFECT)
         self._unknown_intent = float(regression.mean[FEATURES.index("intent")])
         # Per instance, so that it dies with it.
         self._read = lru_cache(maxsize=_KEPT_TEXTS)(lambda text: read_evidence(text, concepts, lexicon))
@@ -157,7 +158,7 @@ class EvidenceScorer:
         """Judge one stored question."""
         features = self.features(asked, stored, cosine, intent)
         here = self._regression.parts(features)
-        cost = here - self._regression.parts(_PERFECT)
+        cost = here - self._of_itself
         order = [at for at in np.argsort(cost) if cost[at] < -_WORTH_TELLING][:3]
         mine, theirs = self._read(asked), self._read(stored)
         lacking = [

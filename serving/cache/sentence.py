@@ -108,12 +108,6 @@ def read_act(text: str, orders: frozenset[str], *, asks_how: bool) -> Act:
     )
 
 
-def _side(tokens: Sequence[str]) -> int:
-    """Place of the first word of a side clause."""
-    places = range(_LEAST_BEFORE_SIDE, len(tokens))
-    return next((at for at in places if tokens[at] in _SIDE), len(tokens))
-
-
 def _opened(tokens: list[str]) -> list[str]:
     """Without the words that open a turn."""
     first = next((at for at, token in enumerate(tokens) if token not in _FILLERS), len(tokens))
@@ -176,7 +170,7 @@ def _flows(tokens: Sequence[str]) -> frozenset[str]:
             giver = _subject(tokens, at)
             if giver == "me" and after[:1] != ["in"]:
                 found.add(_FROM_ME)
-            elif giver == "you" or (giver == "other" and {"me", "us"} & set(after)):
+            elif giver == "you" or (giver == "other" and {"me", "us"} & set(after)) or _to_me(after):
                 found.add(_TO_ME)
         elif token in _EARNING and _subject(tokens, at) == "me":
             found.add(_TO_ME)
@@ -187,6 +181,11 @@ def _flows(tokens: Sequence[str]) -> frozenset[str]:
         elif token in _GOING and after[:1] == ["to"] and tokens[at - 1 : at] != ["i"]:
             found.add("goal")
     return frozenset(found)
+
+
+def _to_me(after: Sequence[str]) -> bool:
+    """Whether something goes to the caller, whoever gives it: "sent to me"."""
+    return list(after) in (["to", "me"], ["to", "us"])
 
 
 def _subject(tokens: Sequence[str], verb: int) -> str:

@@ -1,6 +1,7 @@
 """Thresholds are certified by the rules of the game, and the shipped calibration is what the data gives."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +11,18 @@ from evaluation.cache_calibration import (
     CONFIDENCE,
     GRID,
     LADDER,
+    LEAST_PAIRS,
     Replayed,
     Rung,
     calibrate,
     certify,
     preferred,
     refine,
+    reliability,
     replay,
     starting_threshold,
 )
-from evaluation.cache_pairs import CachePair
+from evaluation.cache_pairs import CachePair, load_pairs
 from evaluation.cache_plots import calibration_plots
 from evaluation.statistics import Interval, clopper_pearson, clopper_pearson_upper
 from flows.calibrate_cache import project_calibration, write_report
@@ -110,6 +113,20 @@ class TestCertifying:
         assert preferred([none, strict]) is strict, "where none answers enough"
         assert preferred([none]) is None
 
+    def test_the_reliability_curve_says_how_often_each_range_of_scores_was_right(self) -> None:
+        found = [
+            *outcomes(3, 1, 0.72), *outcomes(1, 0, 0.3), *outcomes(5, 0, 1.0), *outcomes(0, 2, 0.0),
+            Replayed(PAIR, None, right=False),
+        ]  # fmt: skip
+        curve = reliability(found)
+        assert [(round(row.low, 1), round(row.high, 1)) for row in curve] == [
+            (0.0, 0.1), (0.3, 0.4), (0.7, 0.8), (0.9, 1.0),
+        ]  # fmt: skip
+        assert [row.right for row in curve] == [
+            clopper_pearson(0, 2), clopper_pearson(1, 1), clopper_pearson(3, 4), clopper_pearson(5, 5),
+        ]  # fmt: skip
+        assert reliability([]) == ()
+
     def test_the_grid_is_in_order(self) -> None:
         assert list(GRID) == sorted(GRID, reverse=True)
 
@@ -161,6 +178,19 @@ class TestReplay:
         (outcome,) = replay([pair], KNOWN, SIGNER, SCORER, encoder)
         assert outcome.score is None
 
+    def test_an_intent_without_pairs_of_split_calibration_is_not_covered(
+        self, encoder: SentenceEncoder
+    ) -> None:
+        """However many it has of split train: on them no bound was measured."""
+        wire, card = KNOWN.answers[0], replace(KNOWN.answers[0], id="c", intent="cards")
+        known = Knowledge((wire, card), {}, "sha256")
+        own = [replace(PAIR, stored=wire.questions[0], probe=f"Fee {n}?") for n in range(LEAST_PAIRS)]
+        few = [replace(pair, intent="cards") for pair in own[1:]]
+        train = [replace(pair, intent="cards", split="train") for pair in own]
+        found = calibrate([*own, *few, *train], known, SIGNER, SCORER, encoder, pairs_sha256="x", alpha=0.1)
+        assert found.calibration.covered == {"fees": LEAST_PAIRS}
+        assert found.left_out == ("cards",)
+
     def test_an_alpha_below_the_ladder_is_refused(self, encoder: SentenceEncoder) -> None:
         with pytest.raises(InvalidInputError, match=r"0\.01"):
             calibrate([], KNOWN, SIGNER, SCORER, encoder, pairs_sha256="x", alpha=0.001)
@@ -178,6 +208,9 @@ def test_the_shipped_calibration_is_what_the_data_gives(tmp_path: Path, encoder:
     assert shipped.alpha in LADDER
     assert shipped.pooled is not None
     assert shipped.pooled.upper <= shipped.alpha
+    pairs = load_pairs(settings.data / "cache_pairs" / "pairs.jsonl")
+    evidence = Counter(pair.intent for pair in pairs if pair.split == "calibration")
+    assert {i: n for i, n in shipped.covered.items() if n != evidence[i] or n < LEAST_PAIRS} == {}
     write_report(found, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         "reliability.svg",

@@ -121,6 +121,8 @@ class TestReading:
             (["country", "countries"], "country"),
             (["stop", "stopped", "stopping"], "stop"),
             (["fee", "fees"], "fee"),
+            (["rate", "rates"], "rate"),
+            (["box", "boxes"], "box"),
         ],
     )
     def test_the_forms_of_a_word_have_one_stem(self, words: list[str], root: str) -> None:

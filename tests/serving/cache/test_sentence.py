@@ -45,6 +45,7 @@ def test_a_duty_is_asked_for_with_a_verb_in_front_only() -> None:
         ("What interest do you pay me", "What interest do I pay you"),
         ("Where does the money come from", "Where does the money go to"),
         ("Can my friend send me money", "Can I send my friend money"),
+        ("When is money sent to me there", "When is money that I send there"),
     ],
 )
 def test_money_that_goes_the_other_way_is_against_it_in_both_orders(one: str, other: str) -> None:
