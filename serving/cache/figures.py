@@ -32,13 +32,13 @@ def figures(text: str, *, currency: str = "USD") -> frozenset[str]:
     """
     values = parse(text, currency=currency)
     found = {value.canonical() for value in values if not _pronoun(value, text)}
-    found |= {f"unread:{number}" for number in unread_numbers(text, values)}
-    covered = [range(value.start, value.end) for value in values]
+    taken = {at for value in values for at in range(value.start, value.end)}
+    found |= {f"unread:{number}" for number in unread_numbers(text, taken)}
     for match in _DIGITS.finditer(text):
-        if not any(match.start() in span for span in covered):
+        if match.start() not in taken:
             found.add(f"digits:{unicodedata.normalize('NFKC', match.group())}")
     for match in _COUNTING.finditer(text):
-        if not any(match.start() in span for span in covered):
+        if match.start() not in taken:
             found.add(f"word:{match.group().lower()}")
     return frozenset(found)
 

@@ -91,13 +91,15 @@ class Signer:
         said = Words.of(reading, mentions)
         pairs = self._facets(" ".join(said.in_words()))
         pairs += [(it.facet, it.value) for it in mentions if it.facet]
-        pairs += [("unread", number) for number in unread_numbers(plain, mentions)]
         pairs += [("bound", bound) for bound in bounds(plain, mentions, self.lexicon.bounds)]
         pairs += [("things", self.personal(Kind.NAME, thing)) for thing in said.things()]
         pairs += days(said.outside()) + months(said.outside())
         inside = self._covered(said.outside())
         pairs += counted(["" if held else token for token, held in zip(said.outside(), inside, strict=True)])
-        pairs += [self._figure(figure) for figure in loose_figures(reading, said.covered(inside))]
+        covered = said.covered(inside)
+        taken = {start for start, held in zip(reading.starts, covered, strict=True) if held}
+        pairs += [("unread", number) for number in unread_numbers(plain, taken)]
+        pairs += [self._figure(figure) for figure in loose_figures(reading, covered)]
         pairs += [("reversal", word) for word in self.lexicon.reversed_words(text)]
         pairs += [("person", self.personal(Kind.NAME, name)) for name in _people(text)]
         pairs += [("unreadable", self.personal(Kind.NAME, word)) for word in unreadable(text)]

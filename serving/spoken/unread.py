@@ -3,8 +3,7 @@
 Nobody computes with them; two texts that differ in one still say different things.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Container, Sequence
 
 from serving.spoken.joints import join_numbers
 from serving.spoken.numbers import read_numbers
@@ -15,30 +14,15 @@ _HALVES = frozenset({"am", "pm", "a", "p", "o'clock"})
 """Behind a time of day, which is none of them."""
 
 
-class Placed(Protocol):
-    """Anything that stands in a text from one character to before another."""
-
-    @property
-    def start(self) -> int:
-        """Its first character."""
-        ...
-
-    @property
-    def end(self) -> int:
-        """One past its last character."""
-        ...
-
-
-def unread_numbers(text: str, values: Sequence[Placed]) -> tuple[str, ...]:
+def unread_numbers(text: str, taken: Container[int]) -> tuple[str, ...]:
     """The figures of every such number, in order.
 
     Args:
         text: any text.
-        values: what was found in it, such as by `parse`.
+        taken: places of the characters that something else accounts for, such as the values of `parse`.
     """
     reading = join_numbers(read(text))
-    covered = {at for value in values for at in range(value.start, value.end)}
-    numbers = [number for number in read_numbers(reading) if reading.starts[number.first] not in covered]
+    numbers = [number for number in read_numbers(reading) if reading.starts[number.first] not in taken]
     found = []
     for at, number in enumerate(numbers):
         before = at > 0 and numbers[at - 1].last == number.first
