@@ -36,6 +36,8 @@ _STOPS = _set(
 _PREDICATES = ("ed", "able", "ible", "ive")
 _CASES = {"from": "from", "by": "by", "to": "to", "into": "to", "onto": "to", "for": "for", "with": "with"}
 _SKIPPED = _set("a an the my your our his her their its this that these those some any another one")
+_NO_GROUP = _HELPING | _ADVERBS | _STOPS
+"""Words that end what a preposition holds for."""
 _NO_CASE = frozenset({""})
 _CASE_NAMES = frozenset(_CASES.values())
 _FIRST_WORDS = 8
@@ -107,14 +109,18 @@ def read_form(tokens: Sequence[str], stems: Sequence[str], verbs: frozenset[str]
 
 
 def _roles(tokens: Sequence[str], names: Sequence[str], verbs: frozenset[str]) -> dict[str, frozenset[str]]:
+    """Prepositions by word; one holds for a whole group: "for currency exchange", "for exchanging currency"."""
     found: dict[str, set[str]] = {}
     case = ""
-    for token, name in zip(tokens, names, strict=True):
+    for at, (token, name) in enumerate(zip(tokens, names, strict=True)):
         if token in _CASES:
             case = _CASES[token]
         elif token not in _SKIPPED:
-            found.setdefault(name, set()).add("" if case == "to" and name in verbs else case)
-            case = ""
+            case = "" if token in _NO_GROUP or (case == "to" and name in verbs) else case
+            found.setdefault(name, set()).add(case)
+            following = tokens[at + 1] if at + 1 < len(tokens) else ""
+            if following in _SKIPPED and not token.endswith("ing"):
+                case = ""
     return {name: frozenset(cases) for name, cases in found.items()}
 
 

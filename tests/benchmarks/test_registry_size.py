@@ -5,6 +5,7 @@ the servers within 50 ms; registering the last of 1,000 at most twice as slow as
 """
 
 import itertools
+import json
 import statistics
 import sys
 import time
@@ -21,6 +22,7 @@ from serving.adapters.promotion import promote, rollback
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.verdicts import attach_decision, looks_at
 from serving.adapters.versions import CHALLENGER, CHAMPION
+from tests.serving.adapters.fitting import KNOWN
 
 NAME = "banking-lora"
 VERSIONS = 1_000
@@ -28,10 +30,10 @@ _TEST = "e" * 64
 
 
 def write_bundle(folder: Path, number: int) -> Path:
-    """A sealed bundle with tiny files; the registry never looks into them."""
+    """A sealed bundle with tiny files, of which only the labels are looked at."""
     folder.mkdir(parents=True)
     for name in REQUIRED_FILES[Kind.INTENT]:
-        (folder / name).write_text("{}")
+        (folder / name).write_text(json.dumps({"labels": KNOWN}))
     (folder / "card.md").write_text(f"# Adapter {number}\n")
     tensors = ("base_model.model.classifier.bias",)
     seal(

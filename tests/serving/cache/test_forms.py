@@ -53,6 +53,17 @@ def test_two_words_that_hand_on_a_preposition_are_exchanged() -> None:
     assert one.exchanged(form("May a tenant write")) == 0
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Is there a fee for exchanging the currency", "Is there a fee for currency exchanging"),
+        ("What do you charge for opening an account", "What do you charge for account opening"),
+    ],
+)
+def test_a_preposition_holds_for_all_of_its_group(one: str, other: str) -> None:
+    assert form(one).exchanged(form(other)) == form(other).exchanged(form(one)) == 0
+
+
 def test_to_before_a_verb_is_no_preposition() -> None:
     assert form("How to open an account").exchanged(form("How do I open an account")) == 0
 

@@ -41,7 +41,9 @@ class FakeRuntime:
     metrics: TurnMetrics = field(default_factory=TurnMetrics)
     choices: tuple[Any, ...] = ()
     adapter: Any = field(
-        default_factory=lambda: SimpleNamespace(current=SimpleNamespace(version="k/1", source="x"))
+        default_factory=lambda: SimpleNamespace(
+            current=SimpleNamespace(version="k/1", source="x"), problem=""
+        )
     )
     dialogue: Any = field(
         default_factory=lambda: SimpleNamespace(current=SimpleNamespace(version="talk/2"), problem="")
