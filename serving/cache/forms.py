@@ -109,7 +109,7 @@ def read_form(tokens: Sequence[str], stems: Sequence[str], verbs: frozenset[str]
 
 
 def _roles(tokens: Sequence[str], names: Sequence[str], verbs: frozenset[str]) -> dict[str, frozenset[str]]:
-    """Prepositions by word; one holds for a whole group: "for currency exchange", "for exchanging currency"."""
+    """Prepositions by word; one holds for its whole group: "for opening an account"."""
     found: dict[str, set[str]] = {}
     case = ""
     for at, (token, name) in enumerate(zip(tokens, names, strict=True)):
