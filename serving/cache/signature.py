@@ -98,7 +98,7 @@ class Signer:
         pairs += counted(["" if held else token for token, held in zip(said.outside(), inside, strict=True)])
         covered = said.covered(inside)
         taken = {start for start, held in zip(reading.starts, covered, strict=True) if held}
-        pairs += [("unread", number) for number in unread_numbers(plain, taken)]
+        pairs += [("unread", self._figure(number)[1]) for number in unread_numbers(plain, taken)]
         pairs += [self._figure(figure) for figure in loose_figures(reading, covered)]
         pairs += [("reversal", word) for word in self.lexicon.reversed_words(text)]
         pairs += [("person", self.personal(Kind.NAME, name)) for name in _people(text)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from serving.spoken.amounts import reads_as_one
-from serving.spoken.lexicon import AMOUNT_ENDS, OTHER_MONEY
+from serving.spoken.lexicon import AMOUNT_ENDS, OTHER_MONEY, word_set
 from serving.spoken.numerals import Shape
 from serving.spoken.quantities import THOUSANDTHS, Quantity, value_of, with_unit
 from serving.spoken.runs import is_clock
@@ -194,9 +194,9 @@ def _is_money(reading: Reading, quantity: Quantity, follower: Quantity | None) -
         return True
     if after in _EACH and words[quantity.last + 1] in _PERIODS:
         return True
-    if quantity.value >= _LEAST_DAILY and _is_regular(words, quantity.last):
-        return True
-    if _is_lent(reading, quantity):
+    if _is_year(words, quantity):
+        return False
+    if _is_regular(words, quantity) or _is_lent(reading, quantity):
         return True
     if after == "extra" and words[quantity.last + 1] in AMOUNT_ENDS:
         return True
@@ -213,8 +213,28 @@ _OWN = frozenset({"a", "an", "the", "my", "this", "that", "your", "our"})
 _MOST_BETWEEN = 2
 
 
-def _is_regular(words: Sequence[str], at: int) -> bool:
+_YEARS = range(1900, 2100)
+_BEFORE_YEARS = word_set("in for since from until till by of during before after")
+_BEFORE_OTHERS = word_set(
+    """at until till from by to around route bus line flight room gate account card score number pin code
+    extension walk step steps"""
+)
+"""Before a bare number these make it a time of day, a label or a count: "open until 1900 daily"."""
+
+
+def _is_year(words: Sequence[str], quantity: Quantity) -> bool:
+    """As in "my income in 2022", "my two thousand nineteen mortgage"; a round two thousand is an amount."""
+    first = words[quantity.first]
+    if quantity.value not in _YEARS or quantity.value % 100 == 0 or "," in first:
+        return False
+    return (quantity.first > 0 and words[quantity.first - 1] in _BEFORE_YEARS | _OWN) or first in _OWN
+
+
+def _is_regular(words: Sequence[str], quantity: Quantity) -> bool:
     """As in "a thousand five hundred | daily", "| a day", where no noun follows."""
+    at, before = quantity.last, words[max(0, quantity.first - 2) : quantity.first]
+    if quantity.value < _LEAST_DAILY or not _BEFORE_OTHERS.isdisjoint(before):
+        return False
     if words[at] in _RECURRING:
         return words[at + 1] in AMOUNT_ENDS
     return words[at] in _EACH and words[at + 1] == "day" and words[at + 2] in AMOUNT_ENDS

@@ -134,7 +134,8 @@ def _take(reading: Reading, index: int) -> None:
     named = not domain and (reading.words[index + 1] in _PROVIDERS or (written and _is_tight(reading, index)))
     if named:
         domain, last = reading.words[index + 1], index + 2
-    if not domain or _is_clock(domain, written=written):
+    said = "dot" in reading.words[index + 1 : last]
+    if not domain or (not said and _is_clock(domain, written=written)):
         return
     local, first = _local(reading, index - 1, written=written)
     if local and not (named and (reading.words[index - 1] in _NO_ACCOUNT or local.isdecimal())):

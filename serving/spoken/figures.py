@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from serving.spoken.lexicon import AMOUNT_ENDS, FRACTIONS, MAJOR, SMALL, SYMBOLS, VULGAR
+from serving.spoken.lexicon import AMOUNT_ENDS, FRACTIONS, MAJOR, SMALL, SYMBOLS, VULGAR, word_set
 from serving.spoken.numerals import LARGEST, Number, Shape, cardinal, magnitude
 from serving.spoken.text import Reading
 
@@ -75,7 +75,7 @@ def _space_grouped(reading: Reading, index: int) -> Number | None:
     The last group is 000, or a currency stands beside and nothing is counted: "€12 500", "1 250 500 dollars".
     """
     words, after = reading.words, index + 1
-    if len(words[index]) > 3 or words[index].startswith("0"):
+    if len(words[index]) > 3 or words[index].startswith("0") or is_labelled(words, index):
         return None
     while _GROUP.fullmatch(words[after]) and reading.starts[after] == reading.ends[after - 1] + 1:
         after += 1
@@ -89,9 +89,21 @@ def _space_grouped(reading: Reading, index: int) -> Number | None:
     return Number(index, after, Decimal(written), written.replace(".", ""), Shape.QUANTITY)
 
 
+_LABELS = word_set(
+    """account accounts acct card cards ssn social number numbers phone telephone mobile cell routing iban pin
+    passcode code zip id passport licence license customer member reference"""
+)
+_LABEL_REACH = 4
+
+
+def is_labelled(words: Sequence[str], index: int) -> bool:
+    """Whether figures are somebody's number rather than an amount, as in "my account is 123 456 789"."""
+    return not _LABELS.isdisjoint(words[max(0, index - _LABEL_REACH) : index])
+
+
 def _is_priced(words: Sequence[str], first: int, last: int) -> bool:
     """Whether a currency stands behind figures, or before them and nothing that they count behind."""
-    if words[last] in MAJOR or words[last] in SYMBOLS:
+    if words[last] in MAJOR or (words[last] in SYMBOLS and not words[last + 1][:1].isdecimal()):
         return True
     before = words[first - 1] if first else ""
     return (before in SYMBOLS or MAJOR.get(before) == before.upper()) and words[last] in AMOUNT_ENDS

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from serving.spoken.figures import fraction, written_fraction, written_number
+from serving.spoken.figures import fraction, is_labelled, written_fraction, written_number
 from serving.spoken.lexicon import (
     DIGITS,
     FILLERS,
@@ -174,6 +174,8 @@ def _scaled(words: Sequence[str], number: Number) -> Number:
         )
     scale = magnitude(words, number.last)
     value = number.value * scale
+    if words[number.last] == "k" and _is_somebodys(words, number):
+        return number  # "account 123456 k thanks"
     if number.shape is Shape.MARKED or not scale or value >= LARGEST:
         return number
     if number.tail and number.shape is Shape.QUANTITY:
@@ -181,6 +183,16 @@ def _scaled(words: Sequence[str], number: Number) -> Number:
     digits = str(int(value)) if value == value.to_integral_value() else ""
     money = number.money or words[number.last] in MONEY_MAGNITUDES
     return Number(number.first, number.last + 1, value, digits, Shape.QUANTITY, 0, money)
+
+
+_MOST_THOUSANDS = 3
+"""Digits of a number before "k"; more are no amount but somebody's number, and the k is an okay."""
+
+
+def _is_somebodys(words: Sequence[str], number: Number) -> bool:
+    many = len(number.digits) > _MOST_THOUSANDS
+    grouped = number.first > 0 and words[number.first - 1].isdecimal()
+    return many or grouped or is_labelled(words, number.first)
 
 
 def _article(words: Sequence[str], index: int) -> Number | None:

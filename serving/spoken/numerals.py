@@ -88,7 +88,9 @@ def _group(words: Sequence[str], index: int) -> tuple[int, int] | None:
         return base
     value, after = base[0] * 100, base[1] + 1
     spoken_and = words[after] == "and"
-    rest = below_hundred(words, after + spoken_and) or _written_rest(words, after + spoken_and)
+    rest = below_hundred(words, after + spoken_and)
+    if rest is None and (spoken_and or words[after + 1] in MAJOR):
+        rest = _written_rest(words, after + spoken_and)
     if rest is None or words[rest[1]] == "hundred" or _digitwise(words, after):
         return value, after
     return value + rest[0], rest[1]

@@ -125,7 +125,7 @@ def _minus_before(reading: Reading, first: int) -> int | None:
 
 def _read(reading: Reading, run: Run, currency: str, free: int) -> list[Quantity]:
     """The quantity of a run, two where a number was two, none where it is illegible; from token `free` on."""
-    before = currency_before(reading, run.first, currency)
+    before = currency_before(reading, run.first, currency, run.last)
     if before is not None and before.at < free:
         before = None
     after = unit_after(reading, run.last, currency)

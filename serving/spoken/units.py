@@ -48,8 +48,21 @@ def _resolve(code: str, currency: str) -> str:
     return code
 
 
-def currency_before(reading: Reading, first: int, currency: str) -> Unit | None:
-    """`$`, `US$`, `USD` before a number; without a code where the currency is none that is known ("R$")."""
+def _counts(reading: Reading, last: int, currency: str) -> bool:
+    """Whether a number that ends before token `last` counts no money: "usd five percent"."""
+    unit = unit_after(reading, last, currency)
+    return unit.kind is not Kind.MONEY if unit is not None else reading.words[last] not in AMOUNT_ENDS
+
+
+def currency_before(reading: Reading, first: int, currency: str, last: int | None = None) -> Unit | None:
+    """`$`, `US$`, `USD` before a number; without a code where the currency is none that is known ("R$").
+
+    Args:
+        reading: the text.
+        first: first token of the number.
+        currency: ISO 4217 code of amounts without one.
+        last: one past its last token, where that is known; a spoken number of no money takes no code.
+    """
     if first == 0:
         return None
     sign = reading.words[first - 1]
@@ -60,7 +73,8 @@ def currency_before(reading: Reading, first: int, currency: str) -> Unit | None:
         if sign == "$" and prefix.isalpha() and len(prefix) <= 2 and prefix not in _BEFORE_SIGN:
             return Unit(Kind.MONEY, "", 1, 1, first - 2)
         return Unit(Kind.MONEY, _resolve(SYMBOLS[sign], currency), 1, 1, first - 1)
-    if len(sign) == 3 and MAJOR.get(sign) == sign.upper():
+    amount = reading.written[first] or last is None or not _counts(reading, last, currency)
+    if amount and len(sign) == 3 and MAJOR.get(sign) == sign.upper():
         return Unit(Kind.MONEY, MAJOR[sign], 1, 1, first - 1)
     return None
 
