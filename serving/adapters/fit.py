@@ -2,19 +2,22 @@
 
 A tagger gives every text the nearest label that it knows. Where it lacks an intent that the knowledge
 answers, a caller who asks about that is told something else, with confidence; a wrong answer is worse than
-none, so such an adapter is refused where it is chosen. A label that nobody answers does no such harm: the bot
-says that it cannot help. Labels are read from the bundle; no weights are loaded here.
+none, so an adapter that lacks an intent is refused where it is chosen, unless what serves now lacks it too:
+then refusing helps nobody. A label that nobody answers does no such harm: the bot says that it cannot help.
+Labels are read from the bundle; no weights are loaded here.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loguru import logger
+
 from serving.adapters.kinds import kind_of
 from serving.adapters.manifest import Kind
-from serving.errors import IntegrityError, InvalidInputError, RefusedError, VoicebotError
+from serving.errors import IntegrityError, InvalidInputError, MissingError, RefusedError, VoicebotError
 
 if TYPE_CHECKING:
     from serving.adapters.registry import AdapterRegistry
@@ -68,11 +71,9 @@ def fit(labels: Collection[str], needed: Needed) -> Fit:
 
 def lacking(label: str, missing: Collection[str]) -> str:
     """Say which intents an adapter does not know, and what that does to callers."""
-    first = ", ".join(sorted(missing)[:_NAMED])
-    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     what = "an intent" if len(missing) == 1 else f"{len(missing)} intents"
     harm = "Callers who ask for that get wrong answers."
-    return f"{label} does not know {what} that this bank serves: {first}{more}. {harm}"
+    return f"{label} does not know {what} that this bank serves: {_some(missing)}. {harm}"
 
 
 def needed_by(knowledge: "Knowledge", intents: Path) -> Needed:
@@ -89,6 +90,18 @@ def needed_by(knowledge: "Knowledge", intents: Path) -> Needed:
     control = frozenset(name for name, kind in kinds.items() if kind in _CONTROL)
     silent = frozenset(name for name, kind in kinds.items() if kind in _UNASKED)
     return Needed(frozenset(answer.intent for answer in knowledge.answers), control, silent)
+
+
+def needed_by_server(knowledge: "Knowledge", intents: Path) -> Needed:
+    """As `needed_by`, but a file that cannot be read keeps no server from starting.
+
+    It is logged, and what the knowledge answers is needed all the same.
+    """
+    try:
+        return needed_by(knowledge, intents)
+    except InvalidInputError as error:
+        logger.error("adapters are compared with the knowledge alone: {}", error)
+        return Needed(frozenset(answer.intent for answer in knowledge.answers))
 
 
 def load_needed(data: Path) -> Needed:
@@ -127,16 +140,43 @@ def fit_of(registry: "AdapterRegistry", version: "AdapterVersion") -> Fit:
     return fit(labels_of(version.bundle), registry.needed())
 
 
-def require_fit(registry: "AdapterRegistry", version: "AdapterVersion") -> Fit:
-    """Refuse a version that would give callers wrong answers; call `verify` first. Errors as for `fit_of`.
+def missing_of(registry: "AdapterRegistry", name: str, ref: int | str | None) -> tuple[str, ...]:
+    """What a version lacks that may serve now; nothing where there is none, or nobody can tell its labels.
 
     Raises:
-        RefusedError: it lacks intents that are needed.
+        InvalidInputError: knowledge or intents cannot be read.
+        UnavailableError: the registry does not answer.
+    """
+    if ref is None:
+        return ()
+    try:
+        return fit_of(registry, registry.get(name, ref)).missing
+    except (IntegrityError, MissingError):
+        return ()
+
+
+def require_fit(
+    registry: "AdapterRegistry",
+    version: "AdapterVersion",
+    present: Callable[[], Collection[str]] = tuple,
+) -> Fit:
+    """Refuse a version that would take right answers from callers; call `verify` first.
+
+    Args:
+        registry: of this installation.
+        version: the one that shall serve.
+        present: tells what the adapter lacks that serves now; asked where the version lacks something.
+
+    Raises:
+        RefusedError: it lacks intents that are needed, and that the present one knows.
+        VoicebotError: as for `fit_of`, and what `present` raises.
     """
     found = fit_of(registry, version)
-    if found.missing:
-        advice = f"{OTHER_LABELS} A waiver does not cover it."
-        raise RefusedError(lacking(version.label, found.missing), advice=advice)
+    if found.missing and (lost := set(found.missing) - set(present())):
+        told = lacking(version.label, found.missing)
+        if len(lost) < len(found.missing):
+            told = f"{told} What serves now knows {_some(lost)}."
+        raise RefusedError(told, advice=f"{OTHER_LABELS} A waiver does not cover it.")
     return found
 
 
@@ -156,16 +196,22 @@ def warning_of(registry: "AdapterRegistry", version: "AdapterVersion") -> str:
     return ""
 
 
+def _some(names: Collection[str]) -> str:
+    first = ", ".join(sorted(names)[:_NAMED])
+    return f"{first} and {len(names) - _NAMED} more" if len(names) > _NAMED else first
+
+
 def _kinds(intents: Path) -> dict[str, str]:
-    """Kind by label of every file in a folder of intents."""
+    """Kind by label of every file in a folder of intents; hidden files and empty ones say nothing."""
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     found: dict[str, str] = {}
-    for path in sorted(intents.glob("*.yaml")):
+    for path in sorted(intents.glob("[!.]*.yaml")):
         try:
             content = yaml.load(path.read_bytes(), Loader=loader)  # noqa: S506  # both are safe
-            found |= {str(label): str(intent.get("kind", "")) for label, intent in content.items()}
+            if content is not None:
+                found |= {str(label): str(intent.get("kind", "")) for label, intent in content.items()}
         except (OSError, yaml.YAMLError, AttributeError, ValueError) as error:
             raise InvalidInputError(
                 f"Intents {path} cannot be read: {error}.", advice="`voicebot check-data` says more."

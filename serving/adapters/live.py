@@ -282,10 +282,20 @@ class LiveAdapter:
             raise RefusedError(lacking(copied.label, lost), advice=OTHER_LABELS)
 
     def _went_back_to(self, target: Target) -> bool:
-        """Whether the last change of the champion was a rollback to this version."""
+        """Whether the last change of the champion was a rollback to this version.
+
+        A plan that failed or was killed before it moved the champion is no change.
+        """
+        abandoned: set[int] = set()
         for row in reversed(self._registry.audit.readable()):
             act = row.act
-            if act.model == target.name and act.action in _CHAMPIONS and row.step != Step.ABANDONED:
+            if act.model != target.name or act.action not in _CHAMPIONS:
+                continue
+            if row.step == Step.ABANDONED:
+                abandoned.add(row.closes)
+                continue
+            killed = row.step == Step.BEGUN and act.champion_after != target.version
+            if not killed and row.sequence not in abandoned:
                 return (act.action, act.champion_after) == (Action.ROLLBACK, target.version)
         return False
 

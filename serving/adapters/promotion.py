@@ -9,10 +9,11 @@ an adapter.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from serving.adapters.audit import Act, Action
 from serving.adapters.decision import NEVER_WAIVED, GateDecision
-from serving.adapters.fit import require_fit
+from serving.adapters.fit import missing_of, require_fit
 from serving.adapters.kinds import require_model_kind
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.soundness import require_sound
@@ -60,7 +61,7 @@ class Waiver:
 
     It overrules checks of how good an adapter is, or that it was never judged. It never overrules what the
     adapter is (`NEVER_WAIVED`, altered files, a missing signature where one is required, labels that do not
-    fit what is served), nor a decision that was made against another champion.
+    fit what is served where the champion's do), nor a decision that was made against another champion.
 
     Attributes:
         reason: why, for the audit.
@@ -96,7 +97,7 @@ def promote(
     Raises:
         RefusedError: it is the champion already, was not judged, failed, or was judged against
             another champion than the present one, and no waiver covers that; or it does not know intents that
-            are served.
+            are served and that the champion knows.
         IntegrityError: its bundle or its decision was altered, or a signature is required and not there.
         InvalidInputError: the waiver gives no reason, there is nothing to waive, or it is an adapter of
             another kind than its model's.
@@ -122,7 +123,7 @@ def promotion_act(
     else:
         evidence = _waived(candidate, champion, waiver)
     candidate.verify()
-    require_fit(registry, candidate)
+    require_fit(registry, candidate, partial(missing_of, registry, name, champion))
     registry.signatures.require(candidate.bundle, candidate.label)
     return with_ending(registry, Act(Action.PROMOTE, name, version, by, reason, champion, version, evidence))
 

@@ -9,9 +9,10 @@ and the other is told. A promotion or rollback ends a split by itself (`settleme
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from serving.adapters.audit import Act, Action, Step
-from serving.adapters.fit import require_fit
+from serving.adapters.fit import missing_of, require_fit
 from serving.adapters.pin import DEFAULT_NAME
 from serving.adapters.promotion import Waiver, promotion_act
 from serving.adapters.registry import AdapterRegistry
@@ -119,7 +120,7 @@ def alter_plan(registry: AdapterRegistry, name: str, percent: int, *, by: str, r
 
     Raises:
         RefusedError: no split runs, the champion is no longer the one of the split, or the challenger does
-            not know intents that are served.
+            not know intents that are served and that the champion knows.
         IntegrityError: the challenger's bundle was altered, or a required signature is not there.
         InvalidInputError: no percentage.
         MissingError: no such model.
@@ -135,7 +136,7 @@ def alter_plan(registry: AdapterRegistry, name: str, percent: int, *, by: str, r
         )
     challenger = registry.get(name, running.challenger_version)
     challenger.verify()
-    require_fit(registry, challenger)
+    require_fit(registry, challenger, partial(missing_of, registry, name, running.champion_version))
     registry.signatures.require(challenger.bundle, challenger.label)
     return _plan(Action.SPLIT, running.altered(percent, datetime.now(UTC)), by, reason, {})
 

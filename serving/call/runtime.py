@@ -13,7 +13,7 @@ from typing import Self
 
 from loguru import logger
 
-from serving.adapters.fit import needed_by
+from serving.adapters.fit import needed_by_server
 from serving.adapters.live import LiveAdapter, ServedAdapter
 from serving.adapters.live_dialogue import ServedDialogue, live_dialogue
 from serving.adapters.signature import require_signed_dialogue
@@ -166,7 +166,7 @@ class Runtime:
         self.kept = SpeechCache(self.engines.tts) if self.engines.tts is not None else None
         self._vads = SpareVads()
         self.turn_taking = load_turn_taking(settings.data / "lexicons" / "turn_taking.yaml")
-        needed = needed_by(self.knowledge, settings.data / "intents")
+        needed = needed_by_server(self.knowledge, settings.data / "intents")
         self.adapter = LiveAdapter.from_settings(settings, self.encoder, needed)
         self.dialogue = live_dialogue(settings, llm.engine)
         self.arms = CallArms.from_settings(

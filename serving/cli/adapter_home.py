@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from serving.adapters.manifest import Manifest
     from serving.adapters.pin import Pin, Reference
+    from serving.adapters.registry import AdapterRegistry
     from serving.adapters.versions import AdapterVersion
     from serving.arms.split import Split
     from serving.settings import Settings
@@ -38,7 +40,6 @@ def choose(
     Raises:
         VoicebotError: it cannot be pinned; switching off works without the registry.
     """
-    from serving.adapters.fit import require_fit
     from serving.adapters.pin import parse_reference, pin_act, write_pin
     from serving.adapters.splits import ENDED
 
@@ -54,7 +55,7 @@ def choose(
         registry = open_registry(settings)
         version = registry.get(reference.name, reference.ref)
         _require_intent(version.verify(), version.label)
-        require_fit(registry, version)
+        _require_fit(registry, version, store)
         registry.signatures.require(version.bundle, version.label)
     who = acting(settings, by)
     leaves = not (enable and _follows_default(reference))
@@ -186,6 +187,26 @@ def _require_intent(manifest: "Manifest", label: str) -> None:
             f"{label} is a {manifest.provenance.kind.value} adapter; a pin chooses the intent adapter.",
             advice=f"Set VOICEBOT_DIALOGUE_ADAPTER={manifest.provenance.name} for the language model.",
         )
+
+
+def _require_fit(registry: "AdapterRegistry", version: "AdapterVersion", store: "Path") -> None:
+    """Refuse to pin a version that lacks intents which this home's adapter knows; warn of other gaps.
+
+    The champion is never refused: who follows it must be able to follow a rollback.
+    """
+    from serving.adapters.fit import lacking, missing_of, require_fit
+    from serving.adapters.pin import read_pin
+
+    champion = registry.champion_version(version.name)
+    name: str = version.name
+    ref: int | str | None = champion
+    if version.version != champion:
+        with contextlib.suppress(IntegrityError):
+            if pin := read_pin(store):
+                name, ref = pin.reference.name, pin.reference.ref
+    found = require_fit(registry, version, partial(missing_of, registry, name, ref))
+    if found.missing:
+        warn(lacking(version.label, found.missing))
 
 
 def _pinned(store: "Path", *, even_if_damaged: bool) -> "Reference":

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from loguru import logger
 from typer.testing import CliRunner, Result
 
-from serving.adapters.fit import Fit, Needed, fit, load_needed, needed_by
+from serving.adapters.audit import Act, Action, Step
+from serving.adapters.fit import Fit, Needed, fit, load_needed, needed_by, needed_by_server
 from serving.adapters.live import LiveAdapter
 from serving.adapters.live_arms import LiveArms
 from serving.adapters.pin import Reference, read_pin, write_pin
@@ -152,6 +153,24 @@ def test_intents_that_cannot_be_read_are_named(data: Path) -> None:
         load_needed(data)
 
 
+def test_a_server_needs_what_its_knowledge_answers_where_the_intents_cannot_be_read(
+    data: Path, warnings: list[str]
+) -> None:
+    (data / "intents" / "all.yaml").write_text("card_lost: [")
+    knowledge = load_knowledge(data / "knowledge" / "answers.yaml")
+    assert needed_by_server(knowledge, data / "intents") == Needed(frozenset(KNOWN))
+    assert any("the knowledge alone" in line and "all.yaml" in line for line in warnings)
+
+
+def test_hidden_and_empty_files_beside_the_intents_say_nothing(data: Path) -> None:
+    expected = load_needed(data)
+    (data / "intents" / "draft.yaml").write_text("")
+    (data / "intents" / "later.yaml").write_text("# limits:\n#   kind: informational\n")
+    (data / "intents" / ".#all.yaml").symlink_to("ann@nowhere.1234:1700000000")
+    (data / "intents" / ".all.yaml").write_text("card_lost: [")
+    assert load_needed(data) == expected
+
+
 def test_a_version_that_lacks_an_intent_is_not_promoted_not_even_with_a_waiver(
     checked: AdapterRegistry, data: Path
 ) -> None:
@@ -183,17 +202,64 @@ def test_a_version_that_lacks_an_intent_is_not_loaded_by_hand(
     assert control("load", f"{NAME}@3").exit_code == 0
 
 
-def test_a_challenger_that_lacks_an_intent_gets_no_callers(checked: AdapterRegistry, data: Path) -> None:
-    def plan(version: int) -> object:
-        return start_plan(checked, NAME, version, 10, by="ann", reason="why", terms=Terms(cold=True))
-
+def test_a_challenger_that_lacks_an_intent_gets_no_callers(
+    checked: AdapterRegistry, mixed: AdapterRegistry, data: Path
+) -> None:
+    terms = Terms(cold=True)
     with pytest.raises(RefusedError, match="pin_blocked"):
-        plan(2)
-    split = carry_out(checked, NAME, lambda: plan(3), seen=None)
-    assert split is not None
-    small_data(data, (*KNOWN, "fees"))
-    with pytest.raises(RefusedError, match="fees"):
+        start_plan(checked, NAME, 2, 10, by="ann", reason="why", terms=terms)
+    start = partial(start_plan, mixed, NAME, 2, 10, by="ann", reason="why", terms=terms)
+    assert carry_out(mixed, NAME, start, seen=None) is not None
+    with pytest.raises(RefusedError, match="pin_blocked"):
         alter_plan(checked, NAME, 50, by="ann", reason="more")
+    small_data(data, (*KNOWN[:2], "fees"))  # the champion knows no fees either: its callers lose nothing
+    assert alter_plan(checked, NAME, 50, by="ann", reason="more").split is not None
+
+
+def test_an_intent_that_no_version_knows_keeps_nobody_from_choosing_and_promoting(
+    mixed: AdapterRegistry, control: Control, data: Path
+) -> None:
+    small_data(data, (*KNOWN, "fees"))
+    lacks = "does not know an intent that this bank serves: fees."
+    for arguments in (("load", f"{NAME}@1"), ("--enable",), ("load", NAME), ("load", f"{NAME}@3")):
+        assert control("load", f"{NAME}@1", "--disable").exit_code == 0
+        done = control(*arguments)
+        assert (done.exit_code, lacks in done.stderr) == (0, True), arguments
+    refused = control("load", f"{NAME}@2")
+    assert refused.exit_code == 1
+    assert "wrong answers. What serves now knows pin_blocked." in refused.stderr
+    done = control("promote", f"{NAME}@3", "--reason", "better", "--json")
+    assert (done.exit_code, lacks in done.stderr) == (0, True)
+    assert mixed.champion_version(NAME) == 3
+
+
+def test_without_a_champion_a_gap_is_refused(
+    checked: AdapterRegistry, sealed: BundleMaker, empty_template: Path, tmp_path: Path, data: Path
+) -> None:
+    registry = registry_in(Path(shutil.copytree(empty_template, tmp_path / "first")))
+    registry.needed = checked.needed
+    registry.register(NAME, sealed(1), by="ci")
+    attach_decision(registry, NAME, 1, a_decision(None), by="gate")
+    small_data(data, (*KNOWN, "fees"))
+    with pytest.raises(RefusedError, match="serves: fees"):
+        promote(registry, NAME, 1, by="ci", reason="first")
+
+
+def test_a_home_that_pinned_another_version_can_follow_a_rollback(
+    mixed: AdapterRegistry, control: Control, make_live: MakeLive
+) -> None:
+    promote(mixed, NAME, 2, by="ann", reason="before the knowledge changed")
+    attach_decision(mixed, NAME, 3, a_decision(2), by="gate")
+    promote(mixed, NAME, 3, by="ann", reason="better")
+    assert control("load", f"{NAME}@3").exit_code == 0
+    assert control("load", f"{NAME}@2").exit_code == 1  # no champion, and less than what serves
+    live = make_live()
+    assert control("rollback", NAME, "--reason", "complaints").exit_code == 0
+    for arguments in (("load", f"{NAME}@2"), ("--load", NAME, "--enable")):
+        done = control(*arguments)
+        assert (done.exit_code, "pin_blocked" in done.stderr) == (0, True), arguments
+    assert live.check() is True
+    assert live.current.version == "banking-lora/2"
 
 
 def test_a_rollback_goes_to_such_a_version_and_says_what_it_lacks(
@@ -253,6 +319,37 @@ def test_a_running_server_follows_a_rollback_whatever_the_labels_and_says_so(
     assert live.current.version == "banking-lora/2"
     assert live.problem.startswith("banking-lora/2 does not know an intent")
     assert any("pin_blocked" in line for line in warnings)
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_rollback_is_followed_also_after_a_promotion_that_moved_nothing(
+    mixed: AdapterRegistry, make_live: MakeLive, killed: bool
+) -> None:
+    promote(mixed, NAME, 2, by="ann", reason="before the knowledge changed")
+    rollback(mixed, NAME, by="ann", reason="complaints")
+    live = make_live()
+    assert live.current.version == "banking-lora/1"
+    rollback(mixed, NAME, by="ann", reason="that was worse")
+    act = Act(Action.PROMOTE, NAME, 3, "ann", "better", champion_before=2, champion_after=3)
+    with mixed.writing():
+        begun = mixed.audit.append(Step.BEGUN, act)
+        if not killed:
+            mixed.audit.append(Step.ABANDONED, act, closes=begun.sequence)
+    assert live.check() is True
+    assert live.current.version == "banking-lora/2"
+
+
+def test_a_rollback_that_failed_takes_nobody_back(
+    mixed: AdapterRegistry, make_live: MakeLive, tmp_path: Path
+) -> None:
+    live = make_live()
+    act = Act(Action.ROLLBACK, NAME, 2, "ann", "complaints", champion_before=1, champion_after=2)
+    with mixed.writing():
+        begun = mixed.audit.append(Step.BEGUN, act)
+        mixed.audit.append(Step.ABANDONED, act, closes=begun.sequence)
+    write_pin(tmp_path / "home" / "adapters", Reference(NAME, 2), enabled=True, by="ann", reason="this one")
+    assert live.check() is False
+    assert live.current.version == "banking-lora/1"
 
 
 def test_a_server_starts_with_what_served_last_where_the_wanted_one_knows_less(

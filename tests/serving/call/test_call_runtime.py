@@ -22,10 +22,22 @@ from serving.language.encoder import SentenceEncoder
 from serving.language.mistral_api import MistralLlm
 from serving.language.protocols import Closing
 from serving.language.vllm_llm import VllmLlm
-from serving.settings import Settings
+from serving.settings import Settings, default_data_dir
 from tests.serving.cache.worlds import served
 from tests.serving.call.phone import Bank, HummingTts, KeywordTagger, LinesCaller, LoudnessVad, ToldStt, typed
 from tests.serving.transports.loopback import until
+
+
+@pytest.fixture
+def spoilt_intents(settings: Settings, tmp_path: Path) -> Settings:
+    """The installation with the project's data, where one file of intents cannot be read."""
+    data = tmp_path / "data"
+    (data / "intents").mkdir(parents=True)
+    (data / "intents" / "all.yaml").write_text("card_lost: [")
+    for path in default_data_dir().iterdir():
+        if path.name != "intents":
+            (data / path.name).symlink_to(path)
+    return settings.model_copy(update={"data_dir": data})
 
 
 @pytest.fixture
@@ -93,6 +105,15 @@ def test_a_spoilt_file_of_an_earlier_call_does_not_stop_a_start(stopped: Runtime
     (aside / "0.json").write_text('{"started_at": 5, "ended_at": null}')
     stopped.start()
     assert [path.name for path in aside.iterdir()] == ["0.unreadable"]
+
+
+def test_a_spoilt_file_of_intents_does_not_stop_a_start(
+    stopped: Runtime, spoilt_intents: Settings, warnings: list[str]
+) -> None:
+    started = Runtime(spoilt_intents, voice=False)
+    started.start()
+    started.close()
+    assert any("the knowledge alone" in line and "all.yaml" in line for line in warnings)
 
 
 def test_a_start_ends_the_calls_of_a_process_that_was_killed(
