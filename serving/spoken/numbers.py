@@ -185,14 +185,14 @@ def _scaled(words: Sequence[str], number: Number) -> Number:
     return Number(number.first, number.last + 1, value, digits, Shape.QUANTITY, 0, money)
 
 
-_MOST_THOUSANDS = 3
+_MOST_THOUSANDS = 4
 """Digits of a number before "k"; more are no amount but somebody's number, and the k is an okay."""
 
 
 def _is_somebodys(words: Sequence[str], number: Number) -> bool:
-    many = len(number.digits) > _MOST_THOUSANDS
-    grouped = number.first > 0 and words[number.first - 1].isdecimal()
-    return many or grouped or is_labelled(words, number.first)
+    digits, grouped = len(number.digits), number.first > 0 and words[number.first - 1].isdecimal()
+    okay = digits == _MOST_THOUSANDS and words[number.last + 1] in {"i", "a"}
+    return okay or digits > _MOST_THOUSANDS or grouped or is_labelled(words, number.first)
 
 
 def _article(words: Sequence[str], index: int) -> Number | None:
