@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,10 @@ from serving.cache.writer import PUBLISH_AFTER, CacheWriter
 from serving.errors import RefusedError
 from serving.language.protocols import Embedder
 from serving.telemetry.redaction import contains_personal
+
+_LEFT_WAITS_S = 5.0
+"""The garbage collector waits no longer than a writer waits for another: it may have stopped the very thread
+that the writer's work aside waits for."""
 
 
 class LocalCache:
@@ -208,5 +213,8 @@ class LocalCache:
 
 def _write_left(writer: CacheWriter, folder: Path, process: int) -> None:
     """Write the hits of a cache that nobody closed; those of a parent process are not a child's to write."""
-    if os.getpid() == process and (folder / FILE).exists():
-        writer.close()
+    if os.getpid() != process:
+        return
+    with suppress(OSError):  # a folder that may not be entered any more; there is nobody to tell
+        if (folder / FILE).exists():
+            writer.close(_LEFT_WAITS_S)

@@ -6,6 +6,7 @@ outside it; neither is anything that a caller waits for.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -33,6 +34,9 @@ HITS_AFTER = 64
 class CacheWriter:
     """Writes to a cache folder. Nothing is opened or made before the first write.
 
+    The garbage collector may close a writer in the midst of any of its methods, in the same thread: the guard
+    can be taken again, and every hit is taken from the queue by one flush alone.
+
     Args:
         folder: `home/cache`.
         publish_after: least rows outside the index from which it is derived anew; 0 for never.
@@ -53,8 +57,8 @@ class CacheWriter:
         self._steps = steps
         self._prior = prior
         self._store: CacheStore | None = None
-        self._guard = threading.Lock()
-        self._hits: dict[str, tuple[int, datetime]] = {}
+        self._guard = threading.RLock()
+        self._hits: deque[tuple[str, int, datetime]] = deque()
         self._outside = self._inside = 0
         self._aside: threading.Thread | None = None
 
@@ -95,11 +99,8 @@ class CacheWriter:
 
     def count_hit(self, entry_id: str, at: datetime) -> None:
         """Count that an entry was served; it is written later."""
-        with self._guard:
-            count, last = self._hits.get(entry_id, (0, at))
-            self._hits[entry_id] = (count + 1, max(last, at))
-            due = sum(count for count, _ in self._hits.values()) >= HITS_AFTER
-        if due:
+        self._hits.append((entry_id, 1, at))
+        if len(self._hits) >= HITS_AFTER:
             self._work_aside()
 
     def flush(self) -> None:
@@ -108,15 +109,13 @@ class CacheWriter:
         Raises:
             UnavailableError: the store cannot be written now; they are kept.
         """
-        with self._guard:
-            hits, self._hits = self._hits, {}
+        hits = self._taken()
         if not hits:
             return
         try:
             self.store.count_hits(hits)
-        except VoicebotError:
-            with self._guard:
-                self._hits = _together(hits, self._hits)
+        except Exception:
+            self._keep(hits)
             raise
 
     def publish(self) -> int:
@@ -137,20 +136,41 @@ class CacheWriter:
         self._inside = manifest.last_seq
         return manifest.generation
 
-    def close(self) -> None:
-        """Finish what goes on aside, and write the hits; what cannot be written is told to the log."""
+    def close(self, within_s: float | None = None) -> None:
+        """Finish what goes on aside, and write the hits; what cannot be written is told to the log.
+
+        Args:
+            within_s: seconds to wait at most for what goes on aside, which then goes on; None for no bound.
+        """
         aside = self._aside
         if aside is not None and aside is not threading.current_thread():
-            aside.join()
+            aside.join(within_s)
         self._told_to_the_log(self.flush)
+
+    def _taken(self) -> dict[str, tuple[int, datetime]]:
+        """The hits that were gathered, which are nobody else's now: id → (how often, the last time)."""
+        taken: dict[str, tuple[int, datetime]] = {}
+        with suppress(IndexError):  # another flush has taken the rest
+            for _ in range(len(self._hits)):
+                entry_id, count, last = self._hits.popleft()
+                before, at = taken.get(entry_id, (0, last))
+                taken[entry_id] = (before + count, max(at, last))
+        return taken
+
+    def _keep(self, hits: Mapping[str, tuple[int, datetime]]) -> None:
+        """Put hits back that could not be written."""
+        self._hits.extend((entry_id, count, last) for entry_id, (count, last) in hits.items())
 
     def _work_aside(self) -> None:
         with self._guard:
             if self._aside is not None and self._aside.is_alive():
                 return
             aside = threading.Thread(target=self._catch_up, name="cache-writer", daemon=True)
-            with suppress(RuntimeError):  # no thread to be had: at a later entry or hit
+            try:
                 aside.start()
+            except RuntimeError:  # no thread to be had: at a later entry or hit
+                self._keep(self._taken())  # as one row for each entry, however many hits there are by then
+            else:
                 self._aside = aside
 
     def _catch_up(self) -> None:
@@ -175,14 +195,3 @@ def _published(folder: Path) -> int:
     except IntegrityError:
         return 0
     return manifest.last_seq if manifest else 0
-
-
-def _together(
-    one: Mapping[str, tuple[int, datetime]], other: Mapping[str, tuple[int, datetime]]
-) -> dict[str, tuple[int, datetime]]:
-    """Counts of both, with the later of the last times."""
-    sums = dict(one)
-    for entry_id, (count, last) in other.items():
-        before, at = sums.get(entry_id, (0, last))
-        sums[entry_id] = (before + count, max(at, last))
-    return sums

@@ -133,7 +133,7 @@ def inspect(
     """Show an entry: what it answers, what was told of it, what was done to it, and whether a text would hit.
 
     With --question the adapter that serves now is loaded, unless --intent says what it would say. Exit code 0
-    whatever the verdict.
+    whatever the verdict. The text is shown redacted.
     """
     with command_errors():
         from serving.call.explain import explain_entry
@@ -146,13 +146,13 @@ def inspect(
         id_ = stored.entry.id
         told = store.feedback(id_)
         changes = [row for row in store.audit_rows(_AUDIT_ROWS) if _concerns(row.detail, id_)]
-        verdict = None
+        verdict = redacted = None
         if question is not None:
             settings, scope = open_settings(looking=True), store.scopes()[stored.entry.scope]
             with _asked(settings, question, intent, scope) as asked:
-                verdict = explain_entry(asked, stored)
+                redacted, verdict = asked.query.text, explain_entry(asked, stored)
         if as_json:
-            document = {"feedback": told, "audit": changes, "asked": question, "verdict": verdict}
+            document = {"feedback": told, "audit": changes, "asked": redacted, "verdict": verdict}
             print_json({**_described(stored), **document})
             return
         _show_entry(stored)
@@ -163,7 +163,7 @@ def inspect(
             rows = [(_minute(row.at), row.actor, row.action) for row in changes]
             print_table("Changes", ["at", "by", "what"], rows)
         if verdict is not None:
-            _show_guards(f"{'Would' if verdict.hits else 'Would not'} answer: {question}", verdict.guards)
+            _show_guards(f"{'Would' if verdict.hits else 'Would not'} answer: {redacted}", verdict.guards)
             decision = verdict.decision
             print_table("", ["the cache's decision", "evidence"], [(_decided(decision), decision.detail)])
 

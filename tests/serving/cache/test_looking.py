@@ -109,6 +109,16 @@ def test_an_entry_made_alone_says_why_it_would_or_would_not_answer(tmp_path: Pat
     assert next(it["name"] for it in other["guards"] if it["passed"] is False) == "signature"
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_what_is_personal_in_a_question_to_an_entry_is_not_shown(tmp_path: Path, form: list[str]) -> None:
+    entry = made_alone(tmp_path / "home")
+    question = "Does my card 4111 1111 1111 1111, maria@example.com, let me pay early?"
+    shown = run("inspect", entry, "--intent", INTENT, "--question", question, *form).stdout
+    assert "Does my card <card>, <email>, let me pay early?" in " ".join(shown.split())
+    assert "4111" not in shown
+    assert "maria" not in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
