@@ -211,10 +211,8 @@ _LEAST_DAILY = 100
 """From so much on a bare number "a day" is an amount; fewer are counted things."""
 _OWN = frozenset({"a", "an", "the", "my", "this", "that", "your", "our"})
 _MOST_BETWEEN = 2
-
-
 _YEARS = range(1900, 2100)
-_BEFORE_YEARS = word_set("in for since from until till by of during before after")
+_BEFORE_YEARS = word_set("in for since from during before after")
 _BEFORE_OTHERS = word_set(
     """at until till from by to around route bus line flight room gate account card score number pin code
     extension walk step steps"""

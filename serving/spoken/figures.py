@@ -75,7 +75,7 @@ def _space_grouped(reading: Reading, index: int) -> Number | None:
     The last group is 000, or a currency stands beside and nothing is counted: "€12 500", "1 250 500 dollars".
     """
     words, after = reading.words, index + 1
-    if len(words[index]) > 3 or words[index].startswith("0") or is_labelled(words, index):
+    if len(words[index]) > 3 or words[index].startswith("0") or _is_labelled(words, index):
         return None
     while _GROUP.fullmatch(words[after]) and reading.starts[after] == reading.ends[after - 1] + 1:
         after += 1
@@ -96,7 +96,7 @@ _LABELS = word_set(
 _LABEL_REACH = 4
 
 
-def is_labelled(words: Sequence[str], index: int) -> bool:
+def _is_labelled(words: Sequence[str], index: int) -> bool:
     """Whether figures are somebody's number rather than an amount, as in "my account is 123 456 789"."""
     return not _LABELS.isdisjoint(words[max(0, index - _LABEL_REACH) : index])
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from serving.spoken.figures import fraction, is_labelled, written_fraction, written_number
+from serving.spoken.figures import fraction, written_fraction, written_number
 from serving.spoken.lexicon import (
     DIGITS,
     FILLERS,
@@ -191,8 +191,8 @@ _MOST_THOUSANDS = 4
 
 def _is_somebodys(words: Sequence[str], number: Number) -> bool:
     digits, grouped = len(number.digits), number.first > 0 and words[number.first - 1].isdecimal()
-    okay = digits == _MOST_THOUSANDS and words[number.last + 1] in {"i", "a"}
-    return okay or digits > _MOST_THOUSANDS or grouped or is_labelled(words, number.first)
+    okay = grouped or words[number.last + 1] in {"i", "a"}
+    return digits > _MOST_THOUSANDS or (digits == _MOST_THOUSANDS and okay)
 
 
 def _article(words: Sequence[str], index: int) -> Number | None:

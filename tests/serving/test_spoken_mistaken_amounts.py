@@ -53,6 +53,21 @@ def test_a_number_does_not_take_what_stands_beside_another(text: str, values: li
 
 
 @pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("wire to account 1500k", "money:1500000:USD"),
+        ("transfer to my account 5k", "money:5000:USD"),
+        ("put into my account 20 000 dollars", "money:20000:USD"),
+        ("a loan of 2050", "money:2050:USD"),
+        ("increase my card limit to 2019 dollars", "money:2019:USD"),
+        ("borrow two thousand over five years", "money:2000:USD"),
+    ],
+)
+def test_an_amount_stays_one_beside_such_words(text: str, amount: str) -> None:
+    assert amount in canonical(text)
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [
         ("can i pay two seventy five a month", "can i pay three seventy five a month"),
